@@ -1,0 +1,46 @@
+# kerass2s: `make help` lists what there is.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+OUT ?= out/quickstart
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint format lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+
+quickstart: $(STAMP) ## train, evaluate, export and check a model on real words (about ten minutes)
+	$(BIN)/kerass2s quickstart --out $(OUT)
+
+test: $(STAMP) ## run every test (WORKERS=2)
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(STAMP) ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## mend style and formatting
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
+	$(BIN)/python -m pip install pip-tools
+	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile setup.py --upgrade --all-extras --all-build-deps \
+	    --allow-unsafe --generate-hashes --strip-extras --no-emit-options --no-emit-index-url \
+	    --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock
+
+clean: ## remove the environment and what tools and runs left behind
+	rm -rf $(VENV) build dist out runs *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is made anew only when the lock or the metadata changed, so a second run starts at once.
+$(STAMP): requirements.lock setup.py pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no python3.11 or python3 found; name one: make PYTHON=/path/to/python" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

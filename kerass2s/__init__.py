@@ -1,0 +1,69 @@
+"""kerass2s: sequence-to-sequence models in Keras 3, from text pairs to an export that gives the same strings."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kerass2s import zoo
+    from kerass2s.data import BucketByExamples, BucketByTokens, Pair, read_pairs, read_parallel, split_pairs
+    from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis
+    from kerass2s.errors import UserError
+    from kerass2s.seq2seq import Seq2Seq
+    from kerass2s.text import Sampling, SentencePieceTokenizer
+    from kerass2s.training import FreeRunningValidation, TeacherForcing, TokenCrossentropy
+
+__version__ = "0.1.0"
+
+# TensorFlow takes seconds to import, so each public name brings its room along only when it is first asked for.
+_ROOMS = {
+    "BeamSearch": "decoding",
+    "BucketByExamples": "data",
+    "BucketByTokens": "data",
+    "FreeRunningValidation": "training",
+    "GreedySearch": "decoding",
+    "Hypothesis": "decoding",
+    "Pair": "data",
+    "Sampling": "text",
+    "SentencePieceTokenizer": "text",
+    "Seq2Seq": "seq2seq",
+    "TeacherForcing": "training",
+    "TokenCrossentropy": "training",
+    "UserError": "errors",
+    "read_pairs": "data",
+    "read_parallel": "data",
+    "split_pairs": "data",
+}
+
+__all__ = [
+    "BeamSearch",
+    "BucketByExamples",
+    "BucketByTokens",
+    "FreeRunningValidation",
+    "GreedySearch",
+    "Hypothesis",
+    "Pair",
+    "Sampling",
+    "SentencePieceTokenizer",
+    "Seq2Seq",
+    "TeacherForcing",
+    "TokenCrossentropy",
+    "UserError",
+    "read_pairs",
+    "read_parallel",
+    "split_pairs",
+    "zoo",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "zoo":
+        return importlib.import_module("kerass2s.zoo")
+    if name in _ROOMS:
+        return getattr(importlib.import_module(f"kerass2s.{_ROOMS[name]}"), name)
+    raise AttributeError(f"module 'kerass2s' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

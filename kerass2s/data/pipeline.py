@@ -1,0 +1,269 @@
+"""The tf.data pipeline: string pairs in, batches out that are tokenised, bucketed by length, padded and shifted.
+
+Everything is done to many pairs at once: a pair alone is an element of the dataset only while it is a string. Pairs
+are tokenised in chunks; a pool of chunks is permuted, sorted by bucket and cut into batches; a batch is one gather.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+import tensorflow as tf
+
+from kerass2s.data.readers import Pair
+from kerass2s.errors import ConfigError, DataError
+from kerass2s.text import END_ID, PAD_ID, START_ID, SentencePieceTokenizer
+
+_LOGGER = logging.getLogger(__name__)
+_CHUNK = 1024
+
+Features = dict[str, tf.Tensor]
+
+
+# === Batch sizes ===
+
+
+class Batching(Protocol):
+    """How long the pairs of a bucket are, and how many of them make a batch.
+
+    `boundaries` are the greatest lengths of all buckets but the last, which takes what is longer; `batch_sizes` has
+    one more entry than `boundaries`. The length of a pair is that of its longer side, its END counted.
+    """
+
+    @property
+    def boundaries(self) -> tuple[int, ...]: ...
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class BucketByExamples:
+    """Batches of `examples` pairs of like length.
+
+    Raises:
+        ConfigError: if `examples` is below 1.
+    """
+
+    examples: int = 64
+
+    def __post_init__(self) -> None:
+        _check_positive("examples", self.examples)
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """Greatest lengths: 4, 6, 8, 12, 16, 24, ... 512."""
+        return _boundaries(512)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The same number of examples in every bucket."""
+        return (self.examples,) * (len(self.boundaries) + 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class BucketByTokens:
+    """Batches whose padded sides hold at most `tokens` ids each; a pair longer than that comes alone.
+
+    Raises:
+        ConfigError: if `tokens` is below 1.
+    """
+
+    tokens: int = 4096
+
+    def __post_init__(self) -> None:
+        _check_positive("tokens", self.tokens)
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """Greatest lengths: 4, 6, 8, 12, 16, 24, ... up to `tokens`."""
+        return _boundaries(self.tokens)
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """`tokens` divided by each boundary, and 1 for what is longer than all."""
+        return (*(self.tokens // boundary for boundary in self.boundaries), 1)
+
+
+def _check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"A batch needs {name} of at least 1. Received: {name}={value!r}")
+
+
+def _boundaries(longest: int) -> tuple[int, ...]:
+    """Two steps to a doubling, so that a bucket's shortest pair is at least two thirds of its longest.
+
+    >>> _boundaries(30)
+    (4, 6, 8, 12, 16, 24, 30)
+    """
+    steps = itertools.chain.from_iterable((4 << power, 6 << power) for power in itertools.count())
+    return (*itertools.takewhile(lambda step: step < longest, steps), longest)
+
+
+# === Datasets ===
+
+
+def to_dataset(pairs: Sequence[Pair | tuple[str, str]]) -> tf.data.Dataset:
+    """A dataset of (source, target) string scalars; other accepted targets are left out.
+
+    Raises:
+        DataError: if a text holds a lone surrogate, which no UTF-8 can carry.
+    """
+    try:
+        columns = [[pair[side].encode("utf-8") for pair in pairs] for side in (0, 1)]
+    except UnicodeEncodeError as error:
+        raise DataError(f"A text must be valid Unicode, without lone surrogates. Received: {error.object!r}") from error
+    return tf.data.Dataset.from_tensor_slices(tuple(tf.constant(column, tf.string) for column in columns))
+
+
+def batches(
+    dataset_of_string_pairs: tf.data.Dataset,
+    source_tokenizer: SentencePieceTokenizer,
+    target_tokenizer: SentencePieceTokenizer,
+    batching: Batching,
+    *,
+    shuffle_seed: int | None,
+    shuffle_buffer: int = 100_000,
+    cache: bool = True,
+    max_length: int | None = None,
+) -> tf.data.Dataset:
+    """Batches for `fit` and `evaluate`: `(features, labels, sample_weight)`, padded to the longest of the batch.
+
+    features["source_ids"] int32 [B, S] is the source and END, features["target_ids"] int32 [B, T] is START and the
+    target, labels int32 [B, T] are the target and END, sample_weight float32 [B, T] is 1 where there is a label.
+    With ids a=4, b=5 the pairs ("ab", "b") and ("a", "ba") give:
+
+        source_ids  [[4 5 3]   target_ids  [[2 5 0]   labels  [[5 3 0]   sample_weight  [[1 1 0]
+                     [4 3 0]]               [2 5 4]]           [5 4 3]]                  [1 1 1]]
+
+    Args:
+        dataset_of_string_pairs: (source, target) string scalars, as `to_dataset` makes them.
+        source_tokenizer: for the sources; with sampling, each epoch sees other segmentations.
+        target_tokenizer: for the targets, likewise.
+        batching: `BucketByExamples` or `BucketByTokens`.
+        shuffle_seed: each epoch has another order of pairs and of batches, and every run with this seed (and with the
+            same `tf.random.set_seed`, if there is one) has the same orders. None gives one bucket after the other,
+            each in the order of the pairs.
+        shuffle_buffer: how many pairs are shuffled and bucketed together, rounded up to whole chunks of 1024.
+        cache: keep the ids (with sampling: the strings) in memory after the first epoch.
+        max_length: drop pairs with a side of more ids than this, END counted, and log how many; the dataset must then
+            be finite, for it is counted first. None drops none.
+
+    Raises:
+        ConfigError: if `shuffle_buffer` or `max_length` is below 1.
+    """
+    _check_positive("shuffle_buffer", shuffle_buffer)
+    sampled = source_tokenizer.sampling is not None or target_tokenizer.sampling is not None
+    chunks = dataset_of_string_pairs.batch(_CHUNK)
+    chunks = chunks.cache() if cache and sampled else chunks
+    chunks = chunks.map(_Tokenize(source_tokenizer, target_tokenizer), tf.data.AUTOTUNE, deterministic=True)
+    chunks = chunks.cache() if cache and not sampled else chunks
+    chunks = chunks if max_length is None else _drop_longer(chunks, max_length)
+    pools = _pools(chunks, -(-shuffle_buffer // _CHUNK), shuffle_seed)
+    return pools.flat_map(_Cut(batching, shuffle=shuffle_seed is not None)).prefetch(tf.data.AUTOTUNE)
+
+
+# === Chunks ===
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tokenize:
+    """Strings [B], [B] to ragged ids [B, None], [B, None], each row with its END."""
+
+    source_tokenizer: SentencePieceTokenizer
+    target_tokenizer: SentencePieceTokenizer
+
+    def __call__(self, sources: tf.Tensor, targets: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        return with_end(self.source_tokenizer.tokenize(sources)), with_end(self.target_tokenizer.tokenize(targets))
+
+
+def with_end(ids: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Ends each row with END, ids int32 [B, None] -> [B, None]."""
+    return tf.concat([ids, tf.fill([ids.nrows(), 1], END_ID)], axis=1)
+
+
+def _lengths(sources: tf.RaggedTensor, labels: tf.RaggedTensor) -> tf.Tensor:
+    """The length of each pair, int64 [B]: that of its longer side."""
+    return tf.maximum(sources.row_lengths(), labels.row_lengths())
+
+
+def _drop_longer(chunks: tf.data.Dataset, max_length: int) -> tf.data.Dataset:
+    """Leaves out the pairs with a side over `max_length`, and logs how many those are."""
+    _check_positive("max_length", max_length)
+
+    def count(dropped: tf.Tensor, chunk: tuple[tf.RaggedTensor, tf.RaggedTensor]) -> tf.Tensor:
+        return dropped + tf.math.count_nonzero(_lengths(*chunk) > max_length)
+
+    def keep(sources: tf.RaggedTensor, labels: tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        fits = _lengths(sources, labels) <= max_length
+        return tf.ragged.boolean_mask(sources, fits), tf.ragged.boolean_mask(labels, fits)
+
+    dropped = int(chunks.reduce(tf.constant(0, tf.int64), lambda total, *chunk: count(total, *chunk)))
+    if dropped:
+        _LOGGER.warning("Dropped %d pairs with a side longer than %d ids.", dropped, max_length)
+    return chunks.map(keep, tf.data.AUTOTUNE, deterministic=True)
+
+
+# === Pools and batches ===
+
+
+def _pools(chunks: tf.data.Dataset, size: int, seed: int | None) -> tf.data.Dataset:
+    """Joins `size` chunks, taken at random if there is a seed, to (sources [N, None], labels [N, None], seed [])."""
+    if seed is None:
+        seeds = tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)).repeat()
+    else:
+        chunks = chunks.shuffle(size, seed=seed, reshuffle_each_iteration=True)
+        seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    pools = chunks.batch(size).map(lambda sources, labels: (sources.merge_dims(0, 1), labels.merge_dims(0, 1)))
+    return tf.data.Dataset.zip(pools, seeds).map(lambda pool, pool_seed: (*pool, pool_seed)).prefetch(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cut:
+    """A pool to its batches: pairs of one bucket together, in batches of the bucket's size."""
+
+    batching: Batching
+    shuffle: bool
+
+    def __call__(self, sources: tf.RaggedTensor, labels: tf.RaggedTensor, seed: tf.Tensor) -> tf.data.Dataset:
+        buckets = tf.searchsorted(tf.constant(self.batching.boundaries, tf.int64), _lengths(sources, labels))
+        rows = self._order(tf.size(buckets), seed, 0)
+        rows = tf.gather(rows, tf.argsort(tf.gather(buckets, rows), stable=True))
+        starts, limits = self._cuts(buckets)
+        order = self._order(tf.size(starts), seed, 1)
+        cuts = tf.data.Dataset.from_tensor_slices((tf.gather(starts, order), tf.gather(limits, order)))
+
+        def batch(start: tf.Tensor, limit: tf.Tensor) -> tuple[Features, tf.Tensor, tf.Tensor]:
+            chosen = rows[start:limit]
+            return shift(tf.gather(sources, chosen).to_tensor(PAD_ID), tf.gather(labels, chosen).to_tensor(PAD_ID))
+
+        return cuts.map(batch, tf.data.AUTOTUNE, deterministic=True)
+
+    def _order(self, size: tf.Tensor, seed: tf.Tensor, salt: int) -> tf.Tensor:
+        """The numbers below `size`, shuffled if asked."""
+        numbers = tf.range(size)
+        return tf.random.experimental.stateless_shuffle(numbers, [seed, salt]) if self.shuffle else numbers
+
+    def _cuts(self, buckets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Where each batch starts and ends among the pairs sorted by bucket, both int32 [batches].
+
+        Batches of 2 from buckets of 3 and 1 pairs start at 0, 2, 3 and end at 2, 3, 4.
+        """
+        sizes = tf.constant(self.batching.batch_sizes)
+        counts = tf.math.bincount(buckets, minlength=len(sizes))
+        ends = tf.cumsum(counts)
+        starts = tf.ragged.range(ends - counts, ends, sizes)
+        limits = tf.minimum(starts + sizes[:, tf.newaxis], ends[:, tf.newaxis])
+        return starts.flat_values, limits.flat_values
+
+
+def shift(source_ids: tf.Tensor, labels: tf.Tensor) -> tuple[Features, tf.Tensor, tf.Tensor]:
+    """Adds the decoder's input: the labels one step later, after START, with PAD in the place of END."""
+    before = tf.pad(labels[:, :-1], [[0, 0], [1, 0]], constant_values=START_ID)
+    target_ids = tf.where(before == END_ID, PAD_ID, before)
+    features = {"source_ids": source_ids, "target_ids": target_ids}
+    return features, labels, tf.cast(labels != PAD_ID, tf.float32)

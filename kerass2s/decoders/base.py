@@ -1,0 +1,99 @@
+"""The decoder's contract: three Functional graphs (start, sequence, step) over the same layer objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerass2s.decoding import StepOutput
+
+__all__ = ["Decoder", "MaxoutReadout", "Start", "named_inputs"]
+
+
+@dataclass(frozen=True)
+class _Graphs:
+    """The two graphs beside the sequence one; a plain object, so that Keras does not count their weights twice."""
+
+    start: keras.Model
+    step: keras.Model
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a decoder begins with: `state`, which changes at each step, and `memory`, which never does; batch first."""
+
+    state: dict[str, Any]
+    memory: dict[str, Any]
+
+
+class Decoder(keras.Model):
+    """A Functional keras.Model, `{"target_ids" [B, T], **state, **memory} -> logits [B, T, V]`, that can also step.
+
+    Subclasses build their layers, wire them three times and hand the graphs over:
+
+    - start: `{"memory", "memory_mask", "summary"} (those it needs) -> {**state, **memory}`
+    - sequence: all target positions at once, teacher forced
+    - step: `{"target_ids" [B], **state, **memory} -> {"logits" [B, V], **next state, "alignment" [B, S] if any}`
+
+    Args:
+        start: inputs and outputs of the first graph.
+        sequence: inputs and output of the second.
+        step: inputs and outputs of the third.
+        state_names: which of the start's outputs change at each step; the rest is memory.
+    """
+
+    def __init__(
+        self,
+        start: tuple[dict[str, Any], dict[str, Any]],
+        sequence: tuple[dict[str, Any], Any],
+        step: tuple[dict[str, Any], dict[str, Any]],
+        state_names: list[str],
+        extra_layers: list[keras.layers.Layer],
+    ) -> None:
+        super().__init__(inputs=sequence[0], outputs=sequence[1], name="decoder")
+        # Layers that only the start uses (the bridge) are not in the sequence graph, but they are trained with it.
+        self.start_layers = extra_layers
+        self.state_names = tuple(state_names)
+        self._start_inputs = tuple(start[0])
+        self._graphs = _Graphs(keras.Model(*start, name="start"), keras.Model(*step, name="step"))
+
+    def begin(self, context: dict[str, Any]) -> Start:
+        """Turn the encoder's `memory [B, S, M]`, `memory_mask [B, S]`, `summary [B, M']` into a first state."""
+        made = self._graphs.start({name: context[name] for name in self._start_inputs})
+        state = {name: made[name] for name in self.state_names}
+        return Start(state, {name: value for name, value in made.items() if name not in state})
+
+    def sequence(self, target_ids: Any, start: Start, training: bool = False) -> Any:
+        """Run teacher forced, `target_ids [B, T]` (shifted right) `-> logits [B, T, V]`."""
+        return self({"target_ids": target_ids, **start.state, **start.memory}, training=training)
+
+    def step(self, ids: Any, state: dict[str, Any], memory: dict[str, Any]) -> StepOutput:
+        """Run one position, `ids [B] -> logits [B, V], next state, alignment [B, S] or None`."""
+        made = self._graphs.step({"target_ids": ids, **state, **memory})
+        return StepOutput(made["logits"], {name: made[name] for name in self.state_names}, made.get("alignment"))
+
+
+def named_inputs(sizes: dict[str, int]) -> dict[str, Any]:
+    """Make one batch-first Input [B, size] for each name."""
+    return {name: keras.Input((size,), name=name) for name, size in sizes.items()}
+
+
+@keras.saving.register_keras_serializable("kerass2s")
+class MaxoutReadout(keras.layers.Layer):
+    """The maxout hidden layer between decoder and vocabulary, `[..., N] -> [..., units]` (Goodfellow et al. 2013)."""
+
+    def __init__(self, units: int, name: str = "readout", **options: Any) -> None:
+        super().__init__(name=name, **options)
+        self.units = units
+        self.dense = keras.layers.Dense(2 * units, name="dense")
+
+    def call(self, inputs: Any) -> Any:
+        """Keep the larger of each pair of units."""
+        return ops.maximum(*ops.split(self.dense(inputs), 2, axis=-1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "units": self.units}

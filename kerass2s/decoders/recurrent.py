@@ -1,0 +1,163 @@
+"""Decoders whose recurrence does not see the attention: none at all, or attention computed after the recurrence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerass2s.attention import Attention
+from kerass2s.context import BRIDGES, choose
+from kerass2s.decoders.base import Decoder, MaxoutReadout, named_inputs
+from kerass2s.recurrence import RecurrentStack
+
+__all__ = ["PostAttentionDecoder", "RecurrentDecoder"]
+
+
+class RecurrentDecoder(Decoder):
+    """A stack of LSTM or GRU layers, no attention: the context is the first state (Sutskever, Vinyals and Le 2014).
+
+    With `readout_units` the context is also fed to every step and to a maxout readout of (d_t, y_{t-1}, c)
+    (Cho et al. 2014).
+
+    Args:
+        vocabulary_size: V of the target.
+        summary_size: M' of the encoder's summary.
+        embedding_size: width of the embedding.
+        cell: "lstm" or "gru".
+        units: U.
+        layers: depth of the stack.
+        dropout: rate on the input of each layer and of the output layer, in training only.
+        residual: add each layer's input to its output, from the second layer on.
+        bridge: "pass", "dense" or "zero".
+        readout_units: width of the maxout readout; None for a readout of d_t alone, and no context at each step.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        summary_size: int,
+        *,
+        embedding_size: int,
+        cell: str,
+        units: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        residual: bool = False,
+        bridge: str = "pass",
+        readout_units: int | None = None,
+    ) -> None:
+        # === Layers ===
+        embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="target_embedding")
+        stack = RecurrentStack(cell, units, layers, dropout, residual)
+        to_state = choose("bridge", bridge, BRIDGES)(stack.sizes)
+        readout = MaxoutReadout(readout_units) if readout_units else None
+        dropped = keras.layers.Dropout(dropout, name="output_dropout")
+        to_logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
+
+        # === Functional Models ===
+        summary = keras.Input((summary_size,), name="summary")
+        context = keras.Input((summary_size,), name="context")
+        state = named_inputs(stack.sizes)
+        memory = {"context": context} if readout else {}
+        target_ids = keras.Input((None,), dtype="int32", name="target_ids")
+        embedded = embedding(target_ids)
+        if readout:
+            along = ops.expand_dims(context, 1) + ops.zeros_like(embedded[:, :, :1])  # c at every position, [B, T, M']
+            hidden = stack.sequence(ops.concatenate([embedded, along], -1), state)
+            hidden = readout(ops.concatenate([hidden, embedded, along], -1))
+        else:
+            hidden = stack.sequence(embedded, state)
+        logits = to_logits(dropped(hidden))
+
+        step_ids = keras.Input((), dtype="int32", name="target_ids")
+        embedded = embedding(step_ids)
+        if readout:
+            hidden, following = stack.step(ops.concatenate([embedded, context], -1), state)
+            hidden = readout(ops.concatenate([hidden, embedded, context], -1))
+        else:
+            hidden, following = stack.step(embedded, state)
+        started = to_state(summary)
+        super().__init__(
+            start=({"summary": summary}, {**started, "context": summary} if readout else started),
+            sequence=({"target_ids": target_ids, **state, **memory}, logits),
+            step=({"target_ids": step_ids, **state, **memory}, {"logits": to_logits(hidden), **following}),
+            state_names=list(stack.sizes),
+            extra_layers=[to_state],
+        )
+
+
+class PostAttentionDecoder(Decoder):
+    """Attention after the recurrence: d_t asks the memory, and tanh(W [c_t; d_t]) is read out (Luong et al. 2015).
+
+    The recurrence does not see the attention, so training runs all positions at once.
+
+    Args:
+        vocabulary_size: V of the target.
+        summary_size: M' of the encoder's summary.
+        memory_size: M of the encoder's memory.
+        attention: an Attention whose query is d_t.
+        embedding_size: width of the embedding.
+        cell: "lstm" or "gru".
+        units: U.
+        layers: depth of the stack.
+        dropout: rate on the input of each layer and of the output layer, in training only.
+        residual: add each layer's input to its output, from the second layer on.
+        bridge: "pass", "dense" or "zero".
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        summary_size: int,
+        memory_size: int,
+        attention: Attention,
+        *,
+        embedding_size: int,
+        cell: str,
+        units: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        residual: bool = False,
+        bridge: str = "dense",
+    ) -> None:
+        # === Layers ===
+        embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="target_embedding")
+        stack = RecurrentStack(cell, units, layers, dropout, residual)
+        to_state = choose("bridge", bridge, BRIDGES)(stack.sizes)
+        combine = keras.layers.Dense(units, activation="tanh", name="combine")
+        dropped = keras.layers.Dropout(dropout, name="output_dropout")
+        to_logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
+
+        # === Functional Models ===
+        summary = keras.Input((summary_size,), name="summary")
+        memory = keras.Input((None, memory_size), name="memory")
+        mask = keras.Input((None,), dtype="bool", name="memory_mask")
+        state = named_inputs(stack.sizes)
+        keys = attention.project(memory)
+        keys_input = keras.Input(keys.shape[1:], name="memory_keys")
+        remembered = {"memory_keys": keys_input, "memory": memory, "memory_mask": mask}
+
+        def read(hidden: Any) -> tuple[Any, Any]:
+            context, alignment = attention(hidden, keys_input, memory, mask)
+            return combine(ops.concatenate([context, hidden], -1)), alignment
+
+        target_ids = keras.Input((None,), dtype="int32", name="target_ids")
+        hidden, _ = read(stack.sequence(embedding(target_ids), state))
+        logits = to_logits(dropped(hidden))
+
+        step_ids = keras.Input((), dtype="int32", name="target_ids")
+        hidden, following = stack.step(embedding(step_ids), state)
+        hidden, alignment = read(ops.expand_dims(hidden, 1))
+        stepped = {"logits": to_logits(hidden[:, 0]), **following, "alignment": alignment[:, 0]}
+        super().__init__(
+            start=(
+                {"summary": summary, "memory": memory, "memory_mask": mask},
+                {**to_state(summary), "memory_keys": keys, "memory": memory, "memory_mask": mask},
+            ),
+            sequence=({"target_ids": target_ids, **state, **remembered}, logits),
+            step=({"target_ids": step_ids, **state, **remembered}, stepped),
+            state_names=list(stack.sizes),
+            extra_layers=[to_state],
+        )

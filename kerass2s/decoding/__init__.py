@@ -1,0 +1,19 @@
+"""Search for likely target sequences: pure graph code over a step callable, which knows no model."""
+
+from kerass2s.decoding.beam import BeamSearch
+from kerass2s.decoding.greedy import GreedySearch
+from kerass2s.decoding.search import Hypothesis, Search, SearchResult, Step, StepOutput
+from kerass2s.decoding.spec import SEARCHES, parse_search, search_spec
+
+__all__ = [
+    "SEARCHES",
+    "BeamSearch",
+    "GreedySearch",
+    "Hypothesis",
+    "Search",
+    "SearchResult",
+    "Step",
+    "StepOutput",
+    "parse_search",
+    "search_spec",
+]

@@ -1,0 +1,23 @@
+"""The mistakes a user can make, each an exception whose message is one clear line."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """A user's mistake. The command line prints its message on stderr and exits with 2."""
+
+
+class DataError(UserError):
+    """A file or a value that is not the text it should be. Names the file and the line where there is one."""
+
+
+class ConfigError(UserError):
+    """An option with a value that makes no sense, or an option that does not exist."""
+
+
+class PresetError(UserError):
+    """A preset that is unknown, incomplete or corrupted."""
+
+
+class ExportError(UserError):
+    """An export that cannot be made, read, or asked for what it does not hold."""

@@ -1,0 +1,20 @@
+"""Exports: a model and its search as a SavedModel or an ONNX file, reloaded, compared and described."""
+
+from kerass2s.export.describe import describe
+from kerass2s.export.manifest import check_manifest, write_manifest
+from kerass2s.export.onnx import export_onnx
+from kerass2s.export.predictor import Predictor, load_predictor
+from kerass2s.export.saved_model import export_saved_model
+from kerass2s.export.verify import VerifyReport, verify
+
+__all__ = [
+    "Predictor",
+    "VerifyReport",
+    "check_manifest",
+    "describe",
+    "export_onnx",
+    "export_saved_model",
+    "load_predictor",
+    "verify",
+    "write_manifest",
+]

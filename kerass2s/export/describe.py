@@ -1,0 +1,171 @@
+"""What an export says of itself: all that a program in another language needs to run it, as strings."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import kerass2s
+from kerass2s.decoding import search_spec
+from kerass2s.errors import ExportError, UserError
+from kerass2s.seq2seq import Search, Seq2Seq
+from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
+
+FORMAT = "1"
+SAVED_MODEL_DESCRIPTION = Path("assets.extra", "kerass2s.json")
+
+INPUTS = {
+    "source_ids": {"dtype": "int32", "shape": ["batch", "source_time"]},
+    "source_lengths": {"dtype": "int32", "shape": ["batch"]},
+}
+OUTPUTS = {
+    "target_ids": {"dtype": "int32", "shape": ["batch", "beams", "target_time"]},
+    "target_lengths": {"dtype": "int32", "shape": ["batch", "beams"]},
+    "scores": {"dtype": "float32", "shape": ["batch", "beams"]},
+    "alignments": {"dtype": "float32", "shape": ["batch", "beams", "target_time", "source_time"]},
+}
+
+
+def describe(model: Seq2Seq, search: Search, *, alignments: bool) -> dict[str, str]:
+    """Returns what the export of `model` with `search` carries; values that are not plain text are JSON or base64.
+
+    Keys: format, architecture, config, search, the four special ids (`pad_id`, ...), `source_vocabulary` and
+    `target_vocabulary` (JSON lists, a piece at its id), `source_sentencepiece` and `target_sentencepiece` (base64 of
+    the SentencePiece models), `inputs` and `outputs` (JSON: dtype and shape by name), and the versions.
+
+    Args:
+        model: the model that is exported.
+        search: the search that the export holds.
+        alignments: whether the export has the output `alignments`.
+    """
+    return {
+        "format": FORMAT,
+        "architecture": model.architecture,
+        "config": json.dumps(asdict(model.config)),
+        "search": search_spec(search),
+        "pad_id": str(PAD_ID),
+        "unknown_id": str(UNKNOWN_ID),
+        "start_id": str(START_ID),
+        "end_id": str(END_ID),
+        **_describe_tokenizer("source", model.source_tokenizer),
+        **_describe_tokenizer("target", model.target_tokenizer),
+        "inputs": json.dumps(INPUTS),
+        "outputs": json.dumps({name: of for name, of in OUTPUTS.items() if alignments or name != "alignments"}),
+        "kerass2s_version": kerass2s.__version__,
+        "keras_version": version("keras"),
+        "tensorflow_version": version("tensorflow"),
+    }
+
+
+def _describe_tokenizer(side: str, tokenizer: SentencePieceTokenizer) -> dict[str, str]:
+    return {
+        f"{side}_vocabulary": json.dumps(tokenizer.pieces, ensure_ascii=False),
+        f"{side}_sentencepiece": base64.b64encode(tokenizer.model_proto).decode("ascii"),
+    }
+
+
+def described_tokenizer(description: dict[str, str], side: str) -> SentencePieceTokenizer:
+    """Returns the "source" or "target" tokenizer that a description carries; raises ExportError without one."""
+    try:
+        return SentencePieceTokenizer(base64.b64decode(description[f"{side}_sentencepiece"], validate=True))
+    except (KeyError, ValueError) as error:
+        raise ExportError(f"The export carries no {side} tokenizer. Received: {first_line(error)}") from error
+
+
+# === Where exports keep it ===
+
+
+def read_saved_model_description(path: str | Path) -> dict[str, str]:
+    """Reads the description of a SavedModel directory, and checks each of its files against it.
+
+    Raises:
+        ExportError: it is not a kerass2s export, or a file is missing or damaged.
+    """
+    path = Path(path)
+    file = path / SAVED_MODEL_DESCRIPTION
+    try:
+        description = json.loads(file.read_text("utf-8"))
+        files = json.loads(description["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path}: not a SavedModel that kerass2s wrote. Received: {first_line(error)}") from error
+    for name, digest in files.items():
+        if not (path / name).is_file():
+            raise ExportError(f"{path}: a file of the SavedModel is missing. Received: {name}")
+        if file_digest(path / name) != digest:
+            raise ExportError(f"{path}: a file of the SavedModel is damaged. Received: {name}")
+    return description
+
+
+def write_saved_model_description(path: Path, description: dict[str, str]) -> None:
+    """Writes the description into a complete SavedModel directory, with the SHA-256 of each file there."""
+    files = {file.relative_to(path).as_posix(): file_digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
+    text = json.dumps({**description, "files": json.dumps(files)}, indent=2, ensure_ascii=False)
+    target = path / SAVED_MODEL_DESCRIPTION
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(text + "\n", "utf-8")
+
+
+def read_onnx(path: str | Path) -> tuple[Any, dict[str, str]]:
+    """Reads an ONNX file: the model and its description, after a check of the graph against its checksum.
+
+    Raises:
+        UserError: there is no such file.
+        ExportError: it is damaged, or not a kerass2s export.
+    """
+    onnx = needed("onnx", "onnx")
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"No such ONNX file. Received: {str(path)!r}")
+    try:
+        model = onnx.load_model(path)
+    except Exception as error:  # protobuf's class, which differs between its implementations
+        raise ExportError(f"{path}: damaged, or not an ONNX file. Received: {first_line(error)}") from error
+    description = {entry.key: entry.value for entry in model.metadata_props}
+    if description.get("graph_sha256") != onnx_digest(model):
+        what = "damaged" if "graph_sha256" in description else "damaged, or not an ONNX file that kerass2s wrote"
+        raise ExportError(f"{path}: {what}. Received: {path.stat().st_size} bytes")
+    return model, description
+
+
+def onnx_digest(model: Any) -> str:
+    """Returns the SHA-256 of an ONNX model's graph, weights included."""
+    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """Returns an error as one line: its class and the first line of its message, shortened."""
+    message = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {message[:200]}" if message else type(error).__name__
+
+
+def needed(module: str, extra: str) -> Any:
+    """Imports a module of an optional extra; raises ExportError that names the extra without it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ExportError(f"This needs: pip install 'kerass2s[{extra}]'. Received: {first_line(error)}") from error
+
+
+__all__ = [
+    "describe",
+    "described_tokenizer",
+    "file_digest",
+    "first_line",
+    "needed",
+    "onnx_digest",
+    "read_onnx",
+    "read_saved_model_description",
+    "write_saved_model_description",
+]

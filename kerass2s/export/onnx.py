@@ -1,0 +1,107 @@
+"""The ONNX export: ids to ids with the whole search inside, standard operators only, checked before it is kept."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerass2s.errors import ExportError
+from kerass2s.export.describe import INPUTS, OUTPUTS, describe, first_line, needed, onnx_digest
+from kerass2s.export.graph import IDS_SIGNATURE, ids_graph
+from kerass2s.export.quiet import quiet
+from kerass2s.export.recurrent import HANDLERS, portable_encoder
+from kerass2s.seq2seq import Search, Seq2Seq
+from kerass2s.text import END_ID
+
+OPSET = 18
+
+
+def export_onnx(model: Seq2Seq, path: str | os.PathLike[str], search: Search) -> None:
+    """Writes `model` with `search` as one ONNX file; it takes its name only after it was reloaded and run.
+
+    Inputs `source_ids` int32 [batch, source_time], `source_lengths` int32 [batch]; outputs `target_ids` int32 [batch,
+    beams, target_time], `target_lengths` int32 [batch, beams], `scores` float32 [batch, beams] and, where the model
+    has them, `alignments` float32 [batch, beams, target_time, source_time]. The description is in `metadata_props`.
+
+    Args:
+        model: the model.
+        path: the file to write; its directory is made where it is missing.
+        search: the search that goes into the file.
+
+    Raises:
+        ExportError: the path is a directory, an extra is not installed, or the file does not reload and run.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ExportError(f"The ONNX export is a file. Received: directory {str(path)!r}")
+    converted = convert(model, search)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, made = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(converted.SerializeToString())
+        _check(made)
+        os.chmod(made, 0o644)
+        os.replace(made, path)
+    finally:
+        Path(made).unlink(missing_ok=True)
+
+
+def convert(model: Seq2Seq, search: Search) -> Any:
+    """Returns `model` with `search` as an `onnx.ModelProto` that carries its description."""
+    needed("onnx", "onnx")
+    tf2onnx = needed("tf2onnx", "onnx")
+    with quiet():
+        function = tf.function(
+            ids_graph(model, search, encoder=portable_encoder(model.encoder)), input_signature=IDS_SIGNATURE
+        )
+        proto, _ = tf2onnx.convert.from_function(
+            function, input_signature=IDS_SIGNATURE, opset=OPSET, custom_op_handlers=dict(HANDLERS)
+        )
+    proto.producer_name, proto.producer_version = "kerass2s", ""
+    proto.graph.name, proto.graph.doc_string = model.architecture, ""
+    names = _name_dimensions(proto)
+    description = describe(model, search, alignments="alignments" in names)
+    description["opset"] = str(OPSET)
+    description["tf2onnx_version"] = tf2onnx.__version__
+    description["graph_sha256"] = onnx_digest(proto)
+    del proto.metadata_props[:]
+    for key, value in description.items():
+        proto.metadata_props.add(key=key, value=value)
+    return proto
+
+
+def _name_dimensions(proto: Any) -> list[str]:
+    """Gives every input and output its symbolic dimensions, and returns the names of the outputs."""
+    for value in [*proto.graph.input, *proto.graph.output]:
+        names = {**INPUTS, **OUTPUTS}[value.name]["shape"]
+        del value.type.tensor_type.shape.dim[:]
+        for name in names:
+            value.type.tensor_type.shape.dim.add(dim_param=name)
+    return [value.name for value in proto.graph.output]
+
+
+def session(model: bytes | str) -> Any:
+    """Returns an ONNX Runtime session on the CPU over a file or its bytes."""
+    onnxruntime = needed("onnxruntime", "onnx")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _check(path: str) -> None:
+    """Checks the file against the ONNX standard, reloads it and runs it over one row and over none."""
+    onnx = needed("onnx", "onnx")
+    try:
+        onnx.checker.check_model(path, full_check=True)
+        reloaded = session(path)
+        for rows in (1, 0):
+            ids = np.full([rows, 1], END_ID, np.int32)
+            reloaded.run(None, {"source_ids": ids, "source_lengths": np.ones([rows], np.int32)})
+    except Exception as error:  # whatever the checker or the runtime raises, the file is no good
+        raise ExportError(f"The converted ONNX model does not reload and run. Received: {first_line(error)}") from error

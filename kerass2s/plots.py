@@ -1,0 +1,117 @@
+"""Plots for reports: attention heat maps and loss curves, drawn without a display."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from kerass2s.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+COLOUR_MAP = "cividis"
+LINES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
+
+
+class AttentionMap(NamedTuple):
+    """What one prediction looked at: `weights` is [T, S], one row for each target token."""
+
+    source_tokens: Sequence[str]
+    target_tokens: Sequence[str]
+    weights: np.ndarray
+
+
+def save_attention(path: str | Path, maps: Sequence[AttentionMap], *, columns: int = 3) -> Path:
+    """Draws one labelled heat map for each prediction into a picture file.
+
+    Args:
+        path: Where the picture goes; its ending picks the format.
+        maps: The predictions; weights beyond the tokens (padding) are cut off.
+        columns: How many heat maps stand side by side.
+
+    Raises:
+        UserError: There is nothing to draw, the weights do not cover the tokens, or the file cannot be written.
+    """
+    if not maps:
+        raise UserError("An attention plot needs at least one prediction. Received: none")
+    columns = min(columns, len(maps))
+    rows = -(-len(maps) // columns)
+    width = 1.2 + 0.3 * max(len(each.source_tokens) for each in maps)
+    height = 1.2 + 0.3 * max(len(each.target_tokens) for each in maps)
+    figure = _figure(columns * max(width, 3.0), rows * max(height, 2.5))
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, each in zip(axes, maps, strict=False):
+        image = _heat_map(axis, each)
+    for axis in axes[len(maps) :]:
+        axis.set_axis_off()
+    figure.colorbar(image, ax=list(axes), label="attention weight", shrink=0.6)
+    return _save(figure, path)
+
+
+def _heat_map(axis: Axes, each: AttentionMap) -> AxesImage:
+    rows, columns = len(each.target_tokens), len(each.source_tokens)
+    weights = np.asarray(each.weights)
+    if weights.ndim != 2 or weights.shape[0] < rows or weights.shape[1] < columns:
+        raise UserError(f"Attention weights must cover {rows} target and {columns} source tokens. "
+                        f"Received: shape {weights.shape}")
+    image = axis.imshow(weights[:rows, :columns], cmap=COLOUR_MAP, vmin=0.0, vmax=1.0, aspect="auto")
+    axis.set_xticks(range(columns), labels=[_plain(token) for token in each.source_tokens])
+    axis.set_yticks(range(rows), labels=[_plain(token) for token in each.target_tokens])
+    axis.set_xlabel("source")
+    axis.set_ylabel("target")
+    return image
+
+
+def save_losses(path: str | Path, curves: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str = "epoch",
+                y_label: str = "loss per token") -> Path:
+    """Draws named curves of (x, y) points, told apart by colour, dash and marker.
+
+    Raises:
+        UserError: There is nothing to draw, or the file cannot be written.
+    """
+    if not any(curves.values()):
+        raise UserError("A loss plot needs at least one point. Received: none")
+    figure = _figure(6.0, 4.0)
+    axis = figure.subplots()
+    for (name, points), (colour, dash, marker) in zip(curves.items(), LINES * len(curves), strict=False):
+        xs, ys = zip(*points, strict=True) if points else ((), ())
+        marker = marker if len(points) <= 50 else None
+        axis.plot(xs, ys, color=colour, linestyle=dash, marker=marker, markersize=4, label=name)
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _plain(token: str) -> str:
+    """Keeps a dollar sign in a token from starting a formula."""
+    return token.replace("$", r"\$")
+
+
+def _save(figure: Figure, path: str | Path) -> Path:
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The plot cannot be written: {error}. Received: {path}") from error
+    return path

@@ -1,0 +1,121 @@
+"""Presets: a model as a directory of config.json, weights and tokenizers, checked file by file when it is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import kerass2s
+from kerass2s import zoo
+from kerass2s.errors import ConfigError, PresetError
+from kerass2s.seq2seq import Seq2Seq
+from kerass2s.text import SentencePieceTokenizer
+
+__all__ = ["load_preset", "names", "save_preset"]
+
+FORMAT = 1
+CONFIG, WEIGHTS, SOURCE, TARGET = "config.json", "model.weights.h5", "source.spm", "target.spm"
+KEYS = {"format", "kerass2s_version", "architecture", "config", "files"}
+BUNDLED = Path(__file__).resolve().parent.parent / "exported"
+
+
+def names() -> list[str]:
+    """Return the names of the presets that come with this checkout."""
+    return sorted(path.parent.parent.name for path in BUNDLED.glob(f"*/preset/{CONFIG}"))
+
+
+def save_preset(model: Seq2Seq, directory: Any) -> None:
+    """Write `model` into `directory`, all or nothing: files are complete before any takes its name."""
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=".preset-", dir=directory))
+    try:
+        model.save_weights(made / WEIGHTS)
+        model.source_tokenizer.save(made / SOURCE)
+        model.target_tokenizer.save(made / TARGET)
+        config = {
+            "format": FORMAT,
+            "kerass2s_version": kerass2s.__version__,
+            "architecture": model.architecture,
+            "config": asdict(model.config),
+            "files": {name: _sha256(made / name) for name in (WEIGHTS, SOURCE, TARGET)},
+        }
+        (made / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        # The config names the other files' checksums, so it comes last: a half-moved preset is refused, not loaded.
+        for name in (WEIGHTS, SOURCE, TARGET, CONFIG):
+            os.replace(made / name, directory / name)
+    finally:
+        shutil.rmtree(made)
+
+
+def load_preset(name: Any) -> Seq2Seq:
+    """Load a preset by its name or directory (or a directory that holds it as `preset/`).
+
+    Raises:
+        PresetError: no such preset, or a file of it is missing, damaged or not understood.
+    """
+    directory = _locate(name)
+    config = _read_config(directory / CONFIG)
+    for file, digest in config["files"].items():
+        _check(directory / file, digest)
+    try:
+        model = zoo.build(
+            config["architecture"],
+            source_tokenizer=SentencePieceTokenizer.load(directory / SOURCE),
+            target_tokenizer=SentencePieceTokenizer.load(directory / TARGET),
+            **config["config"],
+        )
+    except ConfigError as error:
+        raise PresetError(f"{directory / CONFIG}: {error}") from error
+    try:
+        model.load_weights(directory / WEIGHTS)
+    except (ValueError, OSError, KeyError) as error:
+        raise PresetError(f"{directory / WEIGHTS}: these are not the weights of this config. Received: {error}") from error
+    return model
+
+
+def _locate(name: Any) -> Path:
+    path = Path(name)
+    for directory in (path, path / "preset", BUNDLED / path / "preset"):
+        if (directory / CONFIG).is_file():
+            return directory
+    if path.is_dir():
+        raise PresetError(f"{path}: not a preset directory, it has no {CONFIG}. Received: {str(name)!r}")
+    known = ", ".join(names()) or "none yet"
+    raise PresetError(f"No such preset or directory; the presets are: {known}. Received: {str(name)!r}")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise PresetError(f"{path}: cannot be read as JSON. Received: {error}") from error
+    if not isinstance(config, dict) or set(config) != KEYS:
+        found = sorted(config) if isinstance(config, dict) else type(config).__name__
+        raise PresetError(f"{path}: must have the keys {', '.join(sorted(KEYS))}. Received: {found}")
+    if config["format"] != FORMAT:
+        raise PresetError(f"{path}: this version reads format {FORMAT}. Received: {config['format']!r}")
+    if not isinstance(config["config"], dict) or not isinstance(config["files"], dict):
+        raise PresetError(f"{path}: 'config' and 'files' must be objects. Received: {config}")
+    if set(config["files"]) != {WEIGHTS, SOURCE, TARGET}:
+        raise PresetError(f"{path}: 'files' must name {WEIGHTS}, {SOURCE}, {TARGET}. Received: {sorted(config['files'])}")
+    return config
+
+
+def _check(path: Path, digest: str) -> None:
+    if not path.is_file():
+        raise PresetError(f"{path}: this file of the preset is missing. Received: {str(path.parent)!r}")
+    found = _sha256(path)
+    if found != digest:
+        raise PresetError(f"{path}: damaged, its SHA-256 is not the one in {CONFIG}. Received: {found}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

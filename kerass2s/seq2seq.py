@@ -1,0 +1,343 @@
+"""Seq2Seq: encoder, decoder and their tokenizers as one keras.Model that fits, generates, saves and exports."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerass2s.data import BucketByExamples, BucketByTokens, Pair, batches, to_dataset
+from kerass2s.data.pipeline import shift, with_end
+from kerass2s.decoders import Decoder
+from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, SearchResult
+from kerass2s.errors import ConfigError
+from kerass2s.text import PAD_ID, SentencePieceTokenizer
+from kerass2s.training import Perplexity, SequenceAccuracy, TeacherForcing, TokenAccuracy, TokenCrossentropy
+
+__all__ = ["Search", "Seq2Seq"]
+
+Search = GreedySearch | BeamSearch
+
+
+class _GraphCache:
+    """Traced search functions by search; a plain object, so that Keras does not track what is in it."""
+
+    def __init__(self) -> None:
+        self.functions: dict[Any, Any] = {}
+
+    def get(self, key: Any, make: Any) -> Any:
+        if key not in self.functions:
+            self.functions[key] = make()
+        return self.functions[key]
+
+
+@keras.saving.register_keras_serializable("kerass2s")
+class Seq2Seq(keras.Model):
+    """An encoder and a decoder, trained jointly: the decoder's loss flows back through the context.
+
+    Built by `kerass2s.zoo.build`. `compile`, `fit`, `evaluate`, `predict`, callbacks and `keras.saving` work as on
+    any keras.Model; where they take data, they also take pairs of strings.
+
+    Args:
+        encoder: `{"source_ids" [B, S]} -> {"memory" [B, S, M], "memory_mask" [B, S], "summary" [B, M']}`.
+        decoder: see `kerass2s.decoders.Decoder`.
+        source_tokenizer: source text to ids.
+        target_tokenizer: target text to ids and back.
+        architecture: the name of the zoo entry that built it.
+        config: that entry's typed config.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model,
+        decoder: Decoder,
+        *,
+        source_tokenizer: SentencePieceTokenizer,
+        target_tokenizer: SentencePieceTokenizer,
+        architecture: str,
+        config: Any,
+    ) -> None:
+        super().__init__(name=architecture)
+        self.encoder = encoder
+        self.decoder = decoder
+        self.source_tokenizer = source_tokenizer
+        self.target_tokenizer = target_tokenizer
+        self.architecture = architecture
+        self.config = config
+        self.feeding = TeacherForcing()
+        self._graphs = _GraphCache()
+        self.built = True
+
+    # === Training ===
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
+        """Run teacher forced, or in training as the feeding says: `source_ids [B, S], target_ids [B, T] -> [B, T, V]`.
+
+        `target_ids` is the target shifted right: `[start, y_1, …]`.
+        """
+        start = self.decoder.begin(self.encoder({"source_ids": inputs["source_ids"]}, training=training))
+        if training:
+            return self.feeding(self.decoder, inputs["target_ids"], start)
+        return self.decoder.sequence(inputs["target_ids"], start)
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        loss: Any = None,
+        *,
+        feeding: Any = None,
+        weighted_metrics: list[Any] | None = None,
+        jit_compile: bool = False,
+        **options: Any,
+    ) -> None:
+        """Configure training as `keras.Model.compile` does; `options` go to it as they are.
+
+        Args:
+            optimizer: a Keras optimizer or its name; gradient clipping and learning-rate schedules are its own.
+            loss: None for `TokenCrossentropy()`.
+            feeding: what the decoder is fed in training; None for `TeacherForcing()`.
+            weighted_metrics: None for token accuracy, sequence accuracy and perplexity, padding left out.
+            jit_compile: off by default: on a CPU it costs more than it brings.
+            **options: `run_eagerly`, `steps_per_execution`, … of `keras.Model.compile`.
+        """
+        self.feeding = feeding or TeacherForcing()
+        if weighted_metrics is None:
+            weighted_metrics = [TokenAccuracy(), SequenceAccuracy(), Perplexity()]
+        super().compile(
+            optimizer=optimizer,
+            loss=loss or TokenCrossentropy(),
+            weighted_metrics=weighted_metrics,
+            jit_compile=jit_compile,
+            **options,
+        )
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """Return what `keras.saving` keeps of `compile`, the feeding included."""
+        config = super().get_compile_config()
+        return {**config, "feeding": keras.saving.serialize_keras_object(self.feeding)} if config else {}
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile again as `get_compile_config` told, so that a reloaded model goes on training."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        *,
+        validation_data: Any = None,
+        batching: BucketByExamples | BucketByTokens | None = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> keras.callbacks.History:
+        """Train; like `keras.Model.fit`, to which `options` go as they are.
+
+        Args:
+            x: a list of pairs, a tf.data.Dataset of (source, target) strings, or anything `keras.Model.fit` takes.
+            y: only as in `keras.Model.fit`.
+            validation_data: of the same kinds; scored teacher forced. See `FreeRunningValidation` for the other way.
+            batching: how pairs are put into batches; None for `BucketByExamples()`.
+            seed: of the order of the pairs; the same seed gives the same batches.
+            **options: `epochs`, `callbacks`, `initial_epoch`, … of `keras.Model.fit`.
+        """
+        data = self._batched(x, batching, seed)
+        if isinstance(data, tf.data.Dataset):
+            options["shuffle"] = False  # it shuffles by itself, and Keras warns when asked to
+        return super().fit(
+            data,
+            y,
+            validation_data=None if validation_data is None else self._batched(validation_data, batching, None),
+            **options,
+        )
+
+    def evaluate(self, x: Any = None, y: Any = None, *, batching: Any = None, **options: Any) -> Any:
+        """Return loss and metrics, teacher forced; takes what `fit` takes. `options` go to `keras.Model.evaluate`."""
+        return super().evaluate(self._batched(x, batching, None), y, **options)
+
+    def predict(self, x: Any, **options: Any) -> Any:
+        """Return teacher-forced logits of tokenised batches as `keras.Model.predict`; for text see `generate`."""
+        return super().predict(x, **options)
+
+    def _batched(self, data: Any, batching: Any, seed: int | None) -> Any:
+        """Turn pairs of strings into batches; leave anything else to Keras."""
+        if isinstance(data, Sequence) and data and len(data[0]) >= 2 and isinstance(data[0][0], str):
+            data = to_dataset([Pair(*pair) for pair in data])
+        if isinstance(data, Sequence) and not data:
+            raise ConfigError(f"There is nothing to train or evaluate on. Received: {data!r}")
+        if not _is_text(data):
+            return data
+        batching = batching or BucketByExamples()
+        return batches(data, self.source_tokenizer, self.target_tokenizer, batching, shuffle_seed=seed)
+
+    # === Inference graph ===
+
+    def source_batch(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Tokenise in the graph, `texts string [B] -> source_ids int32 [B, S], source_lengths int32 [B]`.
+
+        Every source ends with the end id, so that an empty string still has one position.
+        """
+        ids = with_end(self.source_tokenizer.tokenize(texts))
+        return ids.to_tensor(PAD_ID), tf.cast(ids.row_lengths(), tf.int32)
+
+    def target_texts(self, target_ids: tf.Tensor) -> tf.Tensor:
+        """Detokenise in the graph, `target_ids int32 [B, T] -> string [B]`."""
+        return self.target_tokenizer.detokenize(target_ids)
+
+    def search_graph(
+        self, source_ids: tf.Tensor, source_lengths: tf.Tensor, search: Search, encoder: Any = None
+    ) -> SearchResult:
+        """Search in the graph, `source_ids int32 [B, S], source_lengths int32 [B] -> SearchResult`.
+
+        Ids beyond a row's length are ignored, whatever they are. `encoder` stands in for the model's own where an
+        exporter needs another form of the same function.
+        """
+        positions = tf.range(tf.shape(source_ids)[1])
+        source_ids = tf.where(positions[None, :] < source_lengths[:, None], source_ids, PAD_ID)
+        start = self.decoder.begin((encoder or self.encoder)({"source_ids": source_ids}))
+        return search(self.decoder.step, start.state, start.memory)
+
+    def _search_function(self, search: Search) -> Any:
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def run(texts: tf.Tensor) -> tuple[Any, ...]:
+            found = self.search_graph(*self.source_batch(texts), search)
+            rows, beams, time = tf.unstack(tf.shape(found.ids))
+            texts = tf.reshape(self.target_texts(tf.reshape(found.ids, [rows * beams, time])), [rows, beams])
+            alignments = () if found.alignments is None else (found.alignments,)
+            return texts, found.scores, found.ids, found.lengths, *alignments
+
+        return run
+
+    def n_best(
+        self, texts: Sequence[str], search: Search | None = None, batch_size: int = 64
+    ) -> list[list[Hypothesis]]:
+        """Decode each text; return its hypotheses, best first, in the order of the texts.
+
+        Args:
+            texts: any strings, the empty one too.
+            search: None for `GreedySearch()`.
+            batch_size: sources decoded at once; texts of similar length share a batch.
+
+        Raises:
+            ConfigError: `texts` is a single string.
+        """
+        if isinstance(texts, str):
+            raise ConfigError(f"Give a list of texts, not one text. Received: {texts!r}")
+        search = search or GreedySearch()
+        run = self._graphs.get(search, lambda: self._search_function(search))
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        found: list[list[Hypothesis]] = [[] for _ in texts]
+        for begin in range(0, len(order), batch_size):
+            rows = order[begin : begin + batch_size]
+            answer = [part.numpy() for part in run(tf.constant([texts[i] for i in rows], tf.string))]
+            for row, i in enumerate(rows):
+                found[i] = _hypotheses([part[row] for part in answer])
+        return found
+
+    def generate(self, texts: Sequence[str], search: Search | None = None, batch_size: int = 64) -> list[str]:
+        """Decode each text and return the best output of each, in order; see `n_best`."""
+        return [hypotheses[0].text for hypotheses in self.n_best(texts, search, batch_size)]
+
+    def score_pairs(self, pairs: Sequence[Pair], batch_size: int = 64) -> np.ndarray:
+        """Return the log-probability (nats, the end included) of each given target, `[N]` in order."""
+        run = self._graphs.get("score", self._score_function)
+        scores = [np.zeros([0], np.float32)]
+        for begin in range(0, len(pairs), batch_size):
+            sources, targets = zip(*(pair[:2] for pair in pairs[begin : begin + batch_size]), strict=True)
+            scores.append(run(tf.constant(sources, tf.string), tf.constant(targets, tf.string)).numpy())
+        return np.concatenate(scores)
+
+    def _score_function(self) -> Any:
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * 2)
+        def run(sources: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+            source_ids, _ = self.source_batch(sources)
+            inputs, labels, weights = shift(source_ids, with_end(self.target_tokenizer.tokenize(targets)).to_tensor(PAD_ID))
+            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, self(inputs, training=False))
+            return -tf.reduce_sum(loss * weights, axis=1)
+
+        return run
+
+    # === Saving ===
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what `keras.saving` needs to build the model again."""
+        return {
+            "architecture": self.architecture,
+            "config": asdict(self.config),
+            "source_tokenizer": base64.b64encode(self.source_tokenizer.model_proto).decode("ascii"),
+            "target_tokenizer": base64.b64encode(self.target_tokenizer.model_proto).decode("ascii"),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Seq2Seq:
+        """Build the model that `get_config` describes, with fresh weights."""
+        from kerass2s import zoo  # the zoo stands above this room and builds on it
+
+        return zoo.build(
+            config["architecture"],
+            source_tokenizer=SentencePieceTokenizer(base64.b64decode(config["source_tokenizer"])),
+            target_tokenizer=SentencePieceTokenizer(base64.b64decode(config["target_tokenizer"])),
+            **config["config"],
+        )
+
+    def save_to_preset(self, directory: Any) -> None:
+        """Write config.json, model.weights.h5, source.spm and target.spm; see `kerass2s.presets`."""
+        from kerass2s.presets import save_preset  # stands above this room, as the zoo does
+
+        save_preset(self, directory)
+
+    @staticmethod
+    def from_preset(name: Any) -> Seq2Seq:
+        """Load a model from a preset's name or directory.
+
+        Raises:
+            PresetError: no such preset, or a file of it is missing, damaged or not understood.
+        """
+        from kerass2s.presets import load_preset  # stands above this room, as the zoo does
+
+        return load_preset(name)
+
+    def export(self, path: Any, format: str = "tf_saved_model", search: Search | None = None) -> None:
+        """Write the whole inference graph, search included, as a SavedModel directory or an ONNX file.
+
+        Args:
+            path: the directory (SavedModel) or file (ONNX) to write.
+            format: "tf_saved_model" or "onnx".
+            search: what the export decodes with; None for `GreedySearch()`.
+
+        Raises:
+            ConfigError: an unknown format.
+        """
+        from kerass2s.export import export_onnx, export_saved_model  # stands above this room
+
+        formats = {"tf_saved_model": export_saved_model, "onnx": export_onnx}
+        if format not in formats:
+            raise ConfigError(f"format must be one of {', '.join(formats)}. Received: {format!r}")
+        formats[format](self, path, search or GreedySearch())
+
+
+def _is_text(data: Any) -> bool:
+    """Tell whether `data` is a tf.data.Dataset of (source, target) string scalars."""
+    if not isinstance(data, tf.data.Dataset):
+        return False
+    spec = data.element_spec
+    return isinstance(spec, tuple) and len(spec) == 2 and all(getattr(s, "dtype", None) == tf.string for s in spec)
+
+
+def _hypotheses(row: list[np.ndarray]) -> list[Hypothesis]:
+    """Unpack one row: texts [K], scores [K], ids [K, T], lengths [K] and, where there are any, alignments [K, T, S]."""
+    texts, scores, ids, lengths, *alignments = row
+    return [
+        Hypothesis(
+            text=text.decode("utf-8"),
+            score=float(scores[k]),
+            ids=ids[k, : lengths[k]].tolist(),
+            alignment=alignments[0][k, : lengths[k]] if alignments else None,
+        )
+        for k, text in enumerate(texts)
+    ]

@@ -1,0 +1,8 @@
+"""Text to ids and back: SentencePiece tokenizers that run in Python, in tf.data and in an exported graph."""
+
+from __future__ import annotations
+
+from kerass2s.text.special import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from kerass2s.text.tokenizer import KINDS, Sampling, SentencePieceTokenizer
+
+__all__ = ["END_ID", "KINDS", "PAD_ID", "START_ID", "UNKNOWN_ID", "Sampling", "SentencePieceTokenizer"]

@@ -1,0 +1,96 @@
+"""The zoo: every module of this directory is one published architecture, found by its file's name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from dataclasses import fields
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from kerass2s.errors import ConfigError
+from kerass2s.seq2seq import Seq2Seq
+from kerass2s.text import SentencePieceTokenizer
+
+__all__ = ["build", "configure", "entry", "names"]
+
+
+def names() -> list[str]:
+    """Return the names of all architectures, in alphabetical order."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def entry(name: str) -> ModuleType:
+    """Return the module of one architecture: `CITATION`, `Config`, `PRESETS` and `build`.
+
+    Raises:
+        ConfigError: there is no such architecture.
+    """
+    if name not in names():
+        raise ConfigError(f"No such architecture; there are {', '.join(names())}. Received: {name!r}")
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def configure(name: str, preset: str | None = None, **settings: Any) -> Any:
+    """Make an architecture's typed config from its default (or one of its presets) and the given settings.
+
+    Raises:
+        ConfigError: an unknown preset or key, or a value of the wrong type.
+    """
+    module = entry(name)
+    if preset is not None and preset not in module.PRESETS:
+        known = ", ".join(module.PRESETS)
+        raise ConfigError(f"Architecture {name} has the presets {known}. Received: {preset!r}")
+    base = module.PRESETS[preset] if preset else module.Config()
+    types = get_type_hints(module.Config)
+    values = {field.name: getattr(base, field.name) for field in fields(base)}
+    for key, value in settings.items():
+        if key not in values:
+            near = difflib.get_close_matches(key, values, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else f"; it has {', '.join(values)}"
+            raise ConfigError(f"Architecture {name} has no setting of that name{hint}. Received: {key!r}")
+        values[key] = _typed(f"{name}.{key}", value, types[key])
+    return module.Config(**values)
+
+
+def _typed(key: str, value: Any, wanted: type) -> Any:
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted:
+        raise ConfigError(f"{key} must be of type {wanted.__name__}. Received: {value!r}")
+    if wanted in (int, float) and value < 0 or wanted is int and value == 0:
+        raise ConfigError(f"{key} must be {'at least 1' if wanted is int else 'at least 0'}. Received: {value!r}")
+    return value
+
+
+def build(
+    name: str,
+    *,
+    source_tokenizer: SentencePieceTokenizer,
+    target_tokenizer: SentencePieceTokenizer,
+    preset: str | None = None,
+    **settings: Any,
+) -> Seq2Seq:
+    """Build an architecture by name, with fresh weights.
+
+    Args:
+        name: one of `names()`.
+        source_tokenizer: turns source text into ids; its vocabulary sizes the encoder.
+        target_tokenizer: the same for the decoder.
+        preset: a named config of the architecture ("paper" is the paper's own sizes); None for the small default.
+        **settings: fields of the architecture's `Config` to change; unknown ones are refused.
+
+    Raises:
+        ConfigError: an unknown name, preset or setting.
+    """
+    config = configure(name, preset, **settings)
+    encoder, decoder = entry(name).build(config, source_tokenizer.vocabulary_size, target_tokenizer.vocabulary_size)
+    return Seq2Seq(
+        encoder,
+        decoder,
+        source_tokenizer=source_tokenizer,
+        target_tokenizer=target_tokenizer,
+        architecture=name,
+        config=config,
+    )

@@ -1,0 +1,39 @@
+"""sutskever2014: a deep LSTM whose final states start another one; the source is read from its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kerass2s.decoders import RecurrentDecoder
+from kerass2s.encoders import RecurrentEncoder
+
+__all__ = ["CITATION", "PRESETS", "Config", "build"]
+
+CITATION = (
+    "Ilya Sutskever, Oriol Vinyals and Quoc V. Le (2014). Sequence to Sequence Learning with Neural Networks. "
+    "NeurIPS. arXiv:1409.3215"
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes; the default trains on 2 cores."""
+
+    embedding_size: int = 64
+    units: int = 128
+    layers: int = 2
+    dropout: float = 0.1
+    reverse_source: bool = True
+
+
+PRESETS = {"paper": Config(embedding_size=1000, units=1000, layers=4, dropout=0.0)}
+
+
+def build(config: Config, source_vocabulary: int, target_vocabulary: int) -> tuple[RecurrentEncoder, RecurrentDecoder]:
+    """Build encoder and decoder."""
+    sizes = {"embedding_size": config.embedding_size, "cell": "lstm", "units": config.units, "layers": config.layers}
+    encoder = RecurrentEncoder(
+        source_vocabulary, **sizes, dropout=config.dropout, summary="state", reverse=config.reverse_source
+    )
+    summary_size = encoder.output["summary"].shape[-1]
+    return encoder, RecurrentDecoder(target_vocabulary, summary_size, **sizes, dropout=config.dropout, bridge="pass")

