@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+    from kerass2s.decoding import Hypothesis
+    from kerass2s.text import SentencePieceTokenizer
+
 COLOUR_MAP = "cividis"
 LINES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
 
@@ -67,6 +70,25 @@ def _heat_map(axis: Axes, each: AttentionMap) -> AxesImage:
     axis.set_xlabel("source")
     axis.set_ylabel("target")
     return image
+
+
+def attention_map(
+    source: str,
+    hypothesis: Hypothesis,
+    source_tokenizer: SentencePieceTokenizer,
+    target_tokenizer: SentencePieceTokenizer,
+) -> AttentionMap:
+    """Returns a hypothesis with its tokens named; the source ends with its end token.
+
+    Raises:
+        UserError: The model has no attention.
+    """
+    if hypothesis.alignment is None:
+        raise UserError("This model has no attention to draw. Received: a hypothesis without an alignment")
+    pieces, target_pieces = source_tokenizer.pieces, target_tokenizer.pieces
+    sources = [pieces[each] for each in source_tokenizer.encode(source)] + ["(end)"]
+    targets = [target_pieces[each].removeprefix("▁") or "▁" for each in hypothesis.ids]
+    return AttentionMap(sources, targets, hypothesis.alignment)
 
 
 def save_losses(path: str | Path, curves: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str = "epoch",

@@ -25,6 +25,8 @@ class RecurrentStack:
         self.parts = STATE_PARTS[cell]
         self.residual = residual
         self.layers = [make(units, return_sequences=True, name=f"{cell}_{i}") for i in range(layers)]
+        for layer in self.layers:
+            layer.cell.name = f"{layer.name}_cell"  # the step's graph holds the cells, and its names must differ
         self.dropouts = [keras.layers.Dropout(dropout, name=f"{cell}_{i}_dropout") for i in range(layers)]
         self.sizes = {f"{part}_{i}": units for i in range(layers) for part in self.parts}
 

@@ -173,7 +173,10 @@ class Seq2Seq(keras.Model):
         if not _is_text(data):
             return data
         batching = batching or BucketByExamples()
-        return batches(data, self.source_tokenizer, self.target_tokenizer, batching, shuffle_seed=seed)
+        made = batches(data, self.source_tokenizer, self.target_tokenizer, batching, shuffle_seed=seed)
+        # Keras warns at the end of a dataset whose length it does not know, and shows no progress until then.
+        # Shuffling can move that length by a batch, so the next pass lends what is missing.
+        return made.repeat().take(int(made.reduce(np.int64(0), lambda count, *_: count + 1)))
 
     # === Inference graph ===
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -11,10 +12,14 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def test_the_python_example_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_python_example_runs_as_it_stands_and_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+    (promised,) = re.findall(r"^print\(.*#(.*)$", example, re.MULTILINE)
+    assert ast.literal_eval(capsys.readouterr().out.splitlines()[-1]) == ast.literal_eval(promised.strip())
 
 
 def test_the_make_targets_that_it_names_exist():

@@ -202,7 +202,7 @@ def _drop_longer(chunks: tf.data.Dataset, max_length: int) -> tf.data.Dataset:
         fits = _lengths(sources, labels) <= max_length
         return tf.ragged.boolean_mask(sources, fits), tf.ragged.boolean_mask(labels, fits)
 
-    dropped = int(chunks.reduce(tf.constant(0, tf.int64), lambda total, *chunk: count(total, *chunk)))
+    dropped = int(chunks.reduce(tf.constant(0, tf.int64), count))
     if dropped:
         _LOGGER.warning("Dropped %d pairs with a side longer than %d ids.", dropped, max_length)
     return chunks.map(keep, tf.data.AUTOTUNE, deterministic=True)

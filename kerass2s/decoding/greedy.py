@@ -62,14 +62,14 @@ class GreedySearch:
 
     def _advance(self, t: tf.Tensor, carry: _Greedy, output: StepOutput) -> _Greedy:
         log_probs = log_probabilities(output.logits)
-        best = tf.argmax(log_probs, axis=-1, output_type=tf.int32)
+        best = tf.argmax(log_probs, axis=1, output_type=tf.int32)
         running = carry.running & (best != END_ID)
         ids = tf.where(running, best, PAD_ID)
         return _Greedy(
             ids=ids,
             state=output.state,
             tokens=write(carry.tokens, t, ids),
-            scores=carry.scores + tf.where(carry.running, tf.reduce_max(log_probs, axis=-1), 0.0),
+            scores=carry.scores + tf.where(carry.running, tf.reduce_max(log_probs, axis=1), 0.0),
             running=running,
             alignments=record(carry.alignments, t, output, self.max_length),
         )

@@ -158,7 +158,8 @@ def finish(ids: tf.Tensor, paths: tf.Tensor, scores: tf.Tensor, alignments: tupl
         scores: float32 [B, K], IMPOSSIBLE where there is no hypothesis.
         alignments: () or one buffer float32 [B * K, L, S], each position in the beam order of its step.
     """
-    lengths = tf.reduce_sum(tf.cast(ids != PAD_ID, tf.int32), axis=-1)
+    # Axes of reductions are counted from the front: ONNX Runtime 1.31 keeps a negative one when B is 0.
+    lengths = tf.reduce_sum(tf.cast(ids != PAD_ID, tf.int32), axis=2)
     longest = tf.reduce_max(tf.concat([[1], tf.reshape(lengths, [-1])], axis=0))
     cut = ids[:, :, :longest]
     scores = tf.where(scores > IMPOSSIBLE / 2, scores, -np.inf)

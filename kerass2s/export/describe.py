@@ -81,6 +81,22 @@ def described_tokenizer(description: dict[str, str], side: str) -> SentencePiece
 # === Where exports keep it ===
 
 
+def sealed(description: dict[str, str], content: bytes = b"") -> dict[str, str]:
+    """Returns the description with `sha256` over itself and the content it goes with."""
+    description = {key: value for key, value in description.items() if key != "sha256"}
+    text = json.dumps(description, sort_keys=True).encode()
+    return {**description, "sha256": hashlib.sha256(text + content).hexdigest()}
+
+
+def _check_seal(path: Path, description: dict[str, str], content: bytes = b"") -> None:
+    if "sha256" not in description:
+        raise ExportError(f"{path}: damaged, or not an export that kerass2s wrote. Received: no checksum")
+    if sealed(description, content) != description:
+        raise ExportError(f"{path}: damaged, its checksum does not fit. Received: {description['sha256']}")
+    if description["format"] != FORMAT:
+        raise ExportError(f"{path}: this version reads format {FORMAT}. Received: {description['format']!r}")
+
+
 def read_saved_model_description(path: str | Path) -> dict[str, str]:
     """Reads the description of a SavedModel directory, and checks each of its files against it.
 
@@ -88,13 +104,12 @@ def read_saved_model_description(path: str | Path) -> dict[str, str]:
         ExportError: it is not a kerass2s export, or a file is missing or damaged.
     """
     path = Path(path)
-    file = path / SAVED_MODEL_DESCRIPTION
     try:
-        description = json.loads(file.read_text("utf-8"))
-        files = json.loads(description["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        description = dict(json.loads((path / SAVED_MODEL_DESCRIPTION).read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise ExportError(f"{path}: not a SavedModel that kerass2s wrote. Received: {first_line(error)}") from error
-    for name, digest in files.items():
+    _check_seal(path, description)
+    for name, digest in json.loads(description["files"]).items():
         if not (path / name).is_file():
             raise ExportError(f"{path}: a file of the SavedModel is missing. Received: {name}")
         if file_digest(path / name) != digest:
@@ -105,14 +120,14 @@ def read_saved_model_description(path: str | Path) -> dict[str, str]:
 def write_saved_model_description(path: Path, description: dict[str, str]) -> None:
     """Writes the description into a complete SavedModel directory, with the SHA-256 of each file there."""
     files = {file.relative_to(path).as_posix(): file_digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
-    text = json.dumps({**description, "files": json.dumps(files)}, indent=2, ensure_ascii=False)
+    text = json.dumps(sealed({**description, "files": json.dumps(files)}), indent=2, ensure_ascii=False)
     target = path / SAVED_MODEL_DESCRIPTION
     target.parent.mkdir(exist_ok=True)
     target.write_text(text + "\n", "utf-8")
 
 
 def read_onnx(path: str | Path) -> tuple[Any, dict[str, str]]:
-    """Reads an ONNX file: the model and its description, after a check of the graph against its checksum.
+    """Reads an ONNX file: the model and its description, after a check of both against their checksum.
 
     Raises:
         UserError: there is no such file.
@@ -127,15 +142,20 @@ def read_onnx(path: str | Path) -> tuple[Any, dict[str, str]]:
     except Exception as error:  # protobuf's class, which differs between its implementations
         raise ExportError(f"{path}: damaged, or not an ONNX file. Received: {first_line(error)}") from error
     description = {entry.key: entry.value for entry in model.metadata_props}
-    if description.get("graph_sha256") != onnx_digest(model):
-        what = "damaged" if "graph_sha256" in description else "damaged, or not an ONNX file that kerass2s wrote"
-        raise ExportError(f"{path}: {what}. Received: {path.stat().st_size} bytes")
+    _check_seal(path, description, onnx_content(model))
     return model, description
 
 
-def onnx_digest(model: Any) -> str:
-    """Returns the SHA-256 of an ONNX model's graph, weights included."""
-    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+def write_onnx_description(model: Any, description: dict[str, str]) -> None:
+    """Puts the description into the metadata of an `onnx.ModelProto`, with a checksum over it and the graph."""
+    del model.metadata_props[:]
+    for key, value in sealed(description, onnx_content(model)).items():
+        model.metadata_props.add(key=key, value=value)
+
+
+def onnx_content(model: Any) -> bytes:
+    """Returns the bytes of an ONNX model's graph, weights included, that its checksum covers."""
+    return model.graph.SerializeToString(deterministic=True)
 
 
 def file_digest(path: Path) -> str:
@@ -156,16 +176,3 @@ def needed(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise ExportError(f"This needs: pip install 'kerass2s[{extra}]'. Received: {first_line(error)}") from error
-
-
-__all__ = [
-    "describe",
-    "described_tokenizer",
-    "file_digest",
-    "first_line",
-    "needed",
-    "onnx_digest",
-    "read_onnx",
-    "read_saved_model_description",
-    "write_saved_model_description",
-]

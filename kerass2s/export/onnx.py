@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.errors import ExportError
-from kerass2s.export.describe import INPUTS, OUTPUTS, describe, first_line, needed, onnx_digest
+from kerass2s.export.describe import INPUTS, OUTPUTS, describe, first_line, needed, write_onnx_description
 from kerass2s.export.graph import IDS_SIGNATURE, ids_graph
 from kerass2s.export.quiet import quiet
 from kerass2s.export.recurrent import HANDLERS, portable_encoder
@@ -69,10 +69,7 @@ def convert(model: Seq2Seq, search: Search) -> Any:
     description = describe(model, search, alignments="alignments" in names)
     description["opset"] = str(OPSET)
     description["tf2onnx_version"] = tf2onnx.__version__
-    description["graph_sha256"] = onnx_digest(proto)
-    del proto.metadata_props[:]
-    for key, value in description.items():
-        proto.metadata_props.add(key=key, value=value)
+    write_onnx_description(proto, description)
     return proto
 
 

@@ -20,6 +20,8 @@ from kerass2s.text.special import END_ID, PAD_ID, SPECIAL_IDS, START_ID, UNKNOWN
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from kerass2s.text.graph import GraphTokenizer
+
 KINDS: Final = ("char", "word", "unigram", "bpe")
 """What a piece is: a character, a word between spaces, or a subword of one of the two usual families."""
 
@@ -191,22 +193,21 @@ class SentencePieceTokenizer:
 
     # === Graph side ===
 
-    @functools.cached_property
-    def trackable(self) -> Any:
-        """The TensorFlow Text tokenizer, a `tf.Module`: an exporter must track it to save the model's table.
+    def _in_graph(self) -> Any:
+        """The TensorFlow Text tokenizer, made anew in the graph that is being traced (or eagerly).
 
-        It is made on first use, and outside any graph that is being traced then.
+        Its table lives in the graph's own operation. One table made eagerly and captured would be gone after
+        `tf.random.set_seed`, which drops the kernels of eager operations and what they own.
         """
         import tensorflow as tf
         import tensorflow_text
 
         options = dataclasses.asdict(self.sampling) if self.sampling else {}
-        with tf.init_scope():
-            return tensorflow_text.SentencepieceTokenizer(self.model_proto, out_type=tf.int32, **options)
+        return tensorflow_text.SentencepieceTokenizer(self.model_proto, out_type=tf.int32, **options)
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Graph code: string [B] to ragged int32 [B, None], without start and end; B may be 0."""
-        return self.trackable.tokenize(texts)
+        return self._in_graph().tokenize(texts)
 
     def detokenize(self, ids: tf.Tensor) -> tf.Tensor:
         """Graph code: int32 [B, T], dense, to string [B]; does what `decode` does with each row."""
@@ -215,7 +216,7 @@ class SentencePieceTokenizer:
         ids = tf.convert_to_tensor(ids, tf.int32)
         ended = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) > 0
         kept = ~ended & (ids != PAD_ID) & (ids != START_ID)
-        return self.trackable.detokenize(tf.ragged.boolean_mask(ids, kept))
+        return self._in_graph().detokenize(tf.ragged.boolean_mask(ids, kept))
 
 
 # === Training ===

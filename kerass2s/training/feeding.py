@@ -27,3 +27,8 @@ class TeacherForcing:
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments: none."""
         return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TeacherForcing:
+        """Make one again from `get_config`."""
+        return cls(**config)

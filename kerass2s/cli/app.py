@@ -1,0 +1,139 @@
+"""The typer app: a user's mistake becomes one line on stderr and exit 2; results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from kerass2s.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+__all__ = ["app", "examples", "one_line", "progress", "quiet_tensorflow", "stderr"]
+
+
+def one_line(error: BaseException) -> str:
+    """Returns an error's message without line breaks."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    return " ".join(message.split())
+
+
+def _is_users_mistake(error: Exception) -> bool:
+    """Tells a bad option (which typer raises), our own UserError, or a path that cannot be used, from a defect."""
+    return isinstance(error, UserError) or hasattr(error, "format_message") or (
+        isinstance(error, OSError) and error.filename is not None
+    )
+
+
+class _Group(TyperGroup):
+    """Runs a command and turns what it raises into an exit status."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **options)
+        sys.exit(self._status(*args, **options))
+
+    def _status(self, *args: Any, **options: Any) -> int:
+        try:
+            status = super().main(*args, standalone_mode=False, **options)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader of our output has gone; leave without a word
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 1
+        except typer.Abort:
+            print("error: interrupted", file=sys.stderr)
+            return 130
+        except Exception as error:
+            if not _is_users_mistake(error):
+                raise
+            print(f"error: {one_line(error)}", file=sys.stderr)
+            return 2
+        return status if isinstance(status, int) else 0
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="kerass2s",
+    help="Sequence to sequence models in Keras: train, predict, evaluate and export.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True),
+) -> None:
+    if version:
+        import kerass2s
+
+        print(kerass2s.__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise UserError("a command is missing. Try `kerass2s --help`. Received: no command")
+
+
+def examples(*lines: str) -> str:
+    """Returns the end of a command's help: example lines, kept as they are."""
+    return "Examples:\n\n\b\n" + "\n".join(f"  kerass2s {line}" for line in lines)
+
+
+def stderr() -> Console:
+    """Returns a console on stderr, for tables of progress and logs."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Any]:
+    """Shows a bar on stderr (on a terminal only) and yields `advance(count)`."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = stderr()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar: Progress
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def quiet_tensorflow() -> None:
+    """Imports TensorFlow without the notes that its C++ side writes to stderr before any log level counts."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "tensorflow" in sys.modules:
+        return
+    with _stderr_closed():
+        import tensorflow as tf
+        import tensorflow_text
+
+        tf.config.list_logical_devices()
+        del tensorflow_text
+    tf.get_logger().setLevel("ERROR")
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Sends what the process writes to stderr nowhere, C++ included; exceptions still come through."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

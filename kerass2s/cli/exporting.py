@@ -1,0 +1,58 @@
+"""`kerass2s export` and `verify`: a preset to a SavedModel or an ONNX file, and the proof that it is the same."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from kerass2s.cli.app import examples, quiet_tensorflow, stderr
+
+
+class Format(str, Enum):
+    """What can be written."""
+
+    saved_model = "saved_model"
+    onnx = "onnx"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("export", epilog=examples(
+        "export my_model out/saved_model/1 --format saved_model", "export my_model out/model.onnx --format onnx "
+        "--search beam:5",
+    ))(export)
+    app.command("verify", epilog=examples("verify out/model.onnx --against my_model"))(verify)
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Preset name or directory.")],
+    out: Annotated[str, typer.Argument(help="Directory (SavedModel) or file (ONNX) to write.")],
+    format: Annotated[Format, typer.Option("--format", help="What to write.")],
+    search: Annotated[str, typer.Option("--search", metavar="S", help="The search the export holds.")] = "greedy",
+) -> None:
+    """Export a model with its whole search inside."""
+    quiet_tensorflow()
+    from kerass2s.decoding import parse_search
+
+    spec = parse_search(search)
+    from kerass2s.seq2seq import Seq2Seq
+
+    live = Seq2Seq.from_preset(model)
+    live.export(out, format={"saved_model": "tf_saved_model", "onnx": "onnx"}[format.value], search=spec)
+    stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
+
+
+def verify(
+    path: Annotated[str, typer.Argument(metavar="EXPORT", help="SavedModel directory or .onnx file.")],
+    against: Annotated[str | None, typer.Option("--against", metavar="MODEL", help="Preset it must equal.")] = None,
+) -> None:
+    """Reload an export in a fresh process and compare it with the live model; exit 1 if they differ."""
+    quiet_tensorflow()
+    from kerass2s.export import verify as verify_export
+
+    report = verify_export(path, against=against)
+    print(report)
+    if not report.ok:
+        raise typer.Exit(1)

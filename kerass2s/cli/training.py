@@ -1,0 +1,197 @@
+"""`kerass2s train` and `quickstart`: from a recipe to a preset directory, and the main job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kerass2s.cli.app import examples, quiet_tensorflow, stderr
+from kerass2s.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    import keras
+
+    from kerass2s.data import Pair
+    from kerass2s.recipes import Recipe
+    from kerass2s.seq2seq import Seq2Seq
+
+RECIPE, HISTORY, BACKUP, TOKENIZERS = "recipe.yaml", "history.jsonl", "backup", ("source.spm", "target.spm")
+MAY_DIFFER = ("epochs",)
+VALIDATED = 2000
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("quickstart", epilog=examples("quickstart", "quickstart --out my_quickstart"))(quickstart)
+    app.command("train", epilog=examples(
+        "train g2p_luong2015 --out runs/g2p", "train my_recipe.yaml --out runs/mine --train train.tsv --dev dev.tsv",
+        "train g2p_luong2015 --out runs/g2p --set config.units=256 --set epochs=20 --resume",
+    ))(train)
+
+
+def quickstart(
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Where everything goes.")] = "quickstart-out",
+    minutes: Annotated[float, typer.Option(min=0.01, help="Training time at most.")] = 5.5,
+    words: Annotated[int | None, typer.Option(min=50, help="Use only so many words, for a quick look.")] = None,
+) -> None:
+    """Train on real words, evaluate on held-out ones, export, reload and compare, and draw the plots.
+
+    The words are those of the CMU Pronouncing Dictionary; takes about ten minutes on 2 cores.
+    """
+    quiet_tensorflow()
+    from kerass2s.quickstart import Options, run
+
+    run(Options(out=Path(out), minutes=minutes, words=words))
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name or a YAML file.")],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Becomes a preset directory.")],
+    train_file: Annotated[str | None, typer.Option("--train", metavar="FILE", help="Training pairs, TSV.")] = None,
+    dev_file: Annotated[str | None, typer.Option("--dev", metavar="FILE", help="Validation pairs, TSV.")] = None,
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in DIR stopped.")] = False,
+) -> None:
+    """Train a model as a recipe says. DIR becomes a preset of the epoch that did best on the validation pairs.
+
+    After each epoch the state is saved, so that --resume goes on from there. A line a epoch goes to history.jsonl.
+    """
+    from kerass2s import recipes
+    from kerass2s.recipes import build
+
+    chosen = recipes.load(recipe, sets or []).with_files(train_file, dev_file)
+    pairs, dev = build.load_data(chosen)
+    directory = Path(out)
+    _claim(directory, chosen, resume)
+    quiet_tensorflow()
+    model = _model(directory, chosen, pairs)
+    _fit(directory, chosen, model, pairs, dev)
+    best = max(_history(directory), key=_accuracy)
+    print(f"{directory}: epoch {best['epoch'] + 1} is best, word error rate "
+          f"{1 - _accuracy(best):.4f} on {min(len(dev), VALIDATED)} validation pairs")
+
+
+# === Directory ===
+
+
+def _claim(directory: Path, recipe: Recipe, resume: bool) -> None:
+    """Writes the recipe into the directory, which must be free, or with --resume hold the same one."""
+    import yaml
+
+    from kerass2s import recipes
+
+    file = directory / RECIPE
+    if resume:
+        _same(file, recipe)
+    elif directory.exists() and any(directory.iterdir()):
+        raise UserError(f"--out must be a new or empty directory, or give --resume to go on. Received: {directory}")
+    directory.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(recipes.to_dict(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _same(file: Path, recipe: Recipe) -> None:
+    from kerass2s import recipes
+
+    if not file.is_file():
+        raise UserError(f"--resume needs the directory of an earlier run. Received: {file.parent}, without {RECIPE}")
+    before, now = recipes.to_dict(recipes.load(file)), recipes.to_dict(recipe)
+    changed = [key for key in now if now[key] != before[key] and key not in MAY_DIFFER]
+    if changed:
+        raise ConfigError(f"--resume needs the recipe that the run began with (only {', '.join(MAY_DIFFER)} may "
+                          f"change). Received: another {', '.join(changed)}")
+
+
+def _history(directory: Path) -> list[dict[str, Any]]:
+    """Returns one entry an epoch; a line cut short by a kill is left out."""
+    file = directory / HISTORY
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    entries = []
+    for line in lines:
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return entries
+
+
+def _accuracy(entry: dict[str, Any]) -> float:
+    return entry["val_free_sequence_accuracy"]
+
+
+# === Training ===
+
+
+def _model(directory: Path, recipe: Recipe, pairs: list[Pair]) -> Seq2Seq:
+    """Builds the model; a resumed run keeps its tokenizers."""
+    from kerass2s.recipes import build
+    from kerass2s.text import SentencePieceTokenizer
+
+    files = [directory / BACKUP / name for name in TOKENIZERS]
+    if all(file.is_file() for file in files):
+        tokenizers = tuple(SentencePieceTokenizer.load(file) for file in files)
+    else:
+        tokenizers = build.train_tokenizers(recipe, pairs)
+        (directory / BACKUP).mkdir(exist_ok=True)
+        for tokenizer, file in zip(tokenizers, files, strict=True):
+            tokenizer.save(file)
+    try:
+        return build.build_model(recipe, *tokenizers)
+    except ConfigError as error:
+        raise ConfigError(f"{directory / RECIPE}: in `config`: {error}") from error
+
+
+def _fit(directory: Path, recipe: Recipe, model: Seq2Seq, pairs: list[Pair], dev: list[Pair]) -> None:
+    import keras
+
+    from kerass2s.decoding import parse_search
+    from kerass2s.recipes import build
+    from kerass2s.training import FreeRunningValidation
+
+    model.fit(
+        [pair[:2] for pair in pairs],
+        validation_data=[pair[:2] for pair in dev[:VALIDATED]],
+        batching=build.batching(recipe),
+        epochs=recipe.epochs,
+        seed=recipe.seed,
+        verbose=0,
+        callbacks=[
+            *build.decay_callbacks(recipe),
+            FreeRunningValidation(dev[:VALIDATED], parse_search(recipe.search)),
+            _journal(directory),
+            keras.callbacks.BackupAndRestore(
+                str(directory / BACKUP), double_checkpoint=True, delete_checkpoint=False
+            ),
+        ],
+    )
+
+
+def _journal(directory: Path) -> keras.callbacks.Callback:
+    """Returns what writes a line an epoch, keeps the best epoch as the preset, and shows both on stderr."""
+    import keras
+
+    console = stderr()
+    past = _history(directory)
+    best = max((_accuracy(entry) for entry in past), default=-1.0)
+
+    class Journal(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.best = best
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+            entry = {"epoch": epoch, **{key: float(value) for key, value in (logs or {}).items()}}
+            with (directory / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+            better = _accuracy(entry) > self.best
+            if better:
+                self.best = _accuracy(entry)
+                self.model.save_to_preset(directory)
+            console.print(f"epoch {epoch + 1}: loss {entry['loss']:.4f}, validation loss {entry['val_loss']:.4f}, "
+                          f"word error rate {1 - _accuracy(entry):.4f}{', saved' if better else ''}")
+
+    return Journal()

@@ -1,0 +1,82 @@
+"""The manifest of an exported directory: its interface, its special ids, its versions and each file's SHA-256."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from kerass2s.errors import ExportError
+from kerass2s.export.describe import file_digest, first_line, read_onnx, read_saved_model_description
+
+MANIFEST = "manifest.json"
+SPECIAL_IDS = ("pad_id", "unknown_id", "start_id", "end_id")
+VERSIONS = ("kerass2s_version", "keras_version", "tensorflow_version", "tf2onnx_version", "opset")
+
+
+def saved_models(directory: Path) -> list[Path]:
+    """Returns the SavedModel directories `NAME/saved_model/VERSION` of an exported directory, oldest first."""
+    return sorted(file.parent for file in directory.glob("saved_model/[0-9]*/saved_model.pb"))
+
+
+def onnx_files(directory: Path) -> list[Path]:
+    """Returns the ids-to-ids ONNX files of an exported directory."""
+    return sorted(file for file in directory.glob("*.onnx") if not file.name.endswith(".text.onnx"))
+
+
+def write_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Writes `manifest.json` into an exported directory NAME/, over all other files there, and returns it.
+
+    Raises:
+        ExportError: the directory holds no export, or one that is damaged.
+    """
+    directory = Path(directory)
+    described = {path: read_saved_model_description(path) for path in saved_models(directory)}
+    described |= {path: read_onnx(path)[1] for path in onnx_files(directory)}
+    if not described:
+        raise ExportError(f"No saved_model/VERSION and no .onnx file in the directory. Received: {str(directory)!r}")
+    manifest = {
+        "format": 1,
+        "exports": {path.relative_to(directory).as_posix(): _interface(text) for path, text in described.items()},
+        "sha256": {name: file_digest(directory / name) for name in _files(directory)},
+    }
+    made = directory / f".{MANIFEST}"
+    made.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    os.replace(made, directory / MANIFEST)
+    return manifest
+
+
+def _interface(description: dict[str, str]) -> dict[str, Any]:
+    return {
+        "architecture": description["architecture"],
+        "search": description["search"],
+        "inputs": json.loads(description["inputs"]),
+        "outputs": json.loads(description["outputs"]),
+        "special_ids": {name.removesuffix("_id"): int(description[name]) for name in SPECIAL_IDS},
+        "versions": {name.removesuffix("_version"): description[name] for name in VERSIONS if name in description},
+    }
+
+
+def _files(directory: Path) -> list[str]:
+    names = (file.relative_to(directory).as_posix() for file in directory.rglob("*") if file.is_file())
+    return sorted(name for name in names if name not in (MANIFEST, f".{MANIFEST}"))
+
+
+def check_manifest(directory: str | os.PathLike[str]) -> list[str]:
+    """Returns what differs from `manifest.json`, one line per file; an empty list where all is as it says.
+
+    Raises:
+        ExportError: there is no readable manifest.
+    """
+    directory = Path(directory)
+    try:
+        listed = dict(json.loads((directory / MANIFEST).read_text("utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{directory / MANIFEST}: cannot be read. Received: {first_line(error)}") from error
+    present = {name: file_digest(directory / name) for name in _files(directory)}
+    return [
+        f"{name}: {'missing' if name not in present else 'not in the manifest' if name not in listed else 'changed'}"
+        for name in sorted(listed.keys() | present.keys())
+        if listed.get(name) != present.get(name)
+    ]

@@ -1,0 +1,85 @@
+"""Both searches convert to standard ONNX operators, and onnxruntime finds what TensorFlow finds."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+from kerass2s.decoding import BeamSearch, GreedySearch, StepOutput
+
+UNITS, VOCABULARY = 8, 9
+
+
+class TinyAttention:
+    """An embedding, a matmul state and dot-product attention, with random weights."""
+
+    def __init__(self, seed: int, aligned: bool) -> None:
+        generator = np.random.default_rng(seed)
+        # Variables, as in a model: the converter would make inputs of captured constants.
+        self.embedding = tf.Variable(generator.normal(size=(VOCABULARY, UNITS)), dtype=tf.float32)
+        self.recurrent = tf.Variable(generator.normal(size=(UNITS, UNITS)), dtype=tf.float32)
+        self.output = tf.Variable(generator.normal(size=(2 * UNITS, VOCABULARY)), dtype=tf.float32)
+        self.aligned = aligned
+
+    def step(self, ids: tf.Tensor, state: dict, memory: dict) -> StepOutput:
+        """One position: ids [N] and the hidden state give the next hidden state and the logits."""
+        hidden = tf.tanh(tf.gather(self.embedding, ids) + state["hidden"] @ self.recurrent)
+        energy = tf.reduce_sum(hidden[:, None, :] * memory["memory"], axis=2)
+        alignment = tf.nn.softmax(tf.where(memory["mask"], energy, -1e9))
+        context = tf.reduce_sum(alignment[:, :, None] * memory["memory"], axis=1)
+        logits = tf.concat([hidden, context], axis=-1) @ self.output
+        return StepOutput(logits, {"hidden": hidden}, alignment if self.aligned else None)
+
+
+def graph_of(search: GreedySearch | BeamSearch, model: TinyAttention):
+    def run(memory: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+        mask = tf.range(tf.shape(memory)[1])[None, :] < source_lengths[:, None]
+        result = search(model.step, {"hidden": memory[:, 0, :]}, {"memory": memory, "mask": mask})
+        return {name: tf.identity(part, name) for name, part in result._asdict().items() if part is not None}
+
+    signature = [tf.TensorSpec([None, None, UNITS], name="memory"), tf.TensorSpec([None], tf.int32, "source_lengths")]
+    return tf.function(run, input_signature=signature)
+
+
+def convert(function) -> onnxruntime.InferenceSession:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the converter uses names that its own dependencies have deprecated
+        import tf2onnx
+
+        model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=18)
+    assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx.ml"}
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    ("search", "aligned"),
+    [
+        (GreedySearch(12), True),
+        (GreedySearch(12), False),
+        (BeamSearch(1, 0.0, 12), True),
+        (BeamSearch(4, 0.6, 12), True),
+        (BeamSearch(4, 0.0, 12), False),
+        (BeamSearch(12, 1.0, 3), True),
+    ],
+    ids=str,
+)
+def test_onnxruntime_finds_the_same(search: GreedySearch | BeamSearch, aligned: bool):
+    function = graph_of(search, TinyAttention(3, aligned))
+    session = convert(function)
+    names = [output.name for output in session.get_outputs()]
+    generator = np.random.default_rng(0)
+    for batch, source in [(1, 1), (1, 7), (2, 3), (17, 5), (17, 30), (0, 4)]:
+        memory = generator.normal(size=(batch, source, UNITS)).astype(np.float32)
+        lengths = generator.integers(1, source + 1, size=batch).astype(np.int32)
+        expected = function(memory, lengths)
+        found = dict(zip(names, session.run(None, {"memory": memory, "source_lengths": lengths}), strict=True))
+        assert sorted(found) == sorted(expected)
+        for name in ("ids", "lengths"):
+            np.testing.assert_array_equal(found[name], expected[name])
+            assert found[name].dtype == np.int32
+        for name in sorted(set(found) - {"ids", "lengths"}):
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-4)

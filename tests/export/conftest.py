@@ -1,0 +1,59 @@
+"""Tiny models of every architecture, and one whole exported directory, made once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import keras
+import pytest
+
+from kerass2s import zoo
+from kerass2s.decoding import BeamSearch
+from kerass2s.export import export_onnx, export_saved_model, write_manifest
+from kerass2s.seq2seq import Seq2Seq
+from kerass2s.text import SentencePieceTokenizer
+
+TINY = {"embedding_size": 5, "units": 6, "attention_units": 4, "readout_units": 4, "encoder_layers": 2, "layers": 2}
+
+Make = Callable[[str], Seq2Seq]
+
+
+@pytest.fixture(scope="session")
+def tiny(source_tokenizer: SentencePieceTokenizer, target_tokenizer: SentencePieceTokenizer) -> Make:
+    """Makes a tiny model of an architecture, the same one each time, with weights large enough to be sure of itself."""
+
+    def make(name: str) -> Seq2Seq:
+        keras.utils.set_random_seed(7)
+        known = {field.name for field in fields(zoo.entry(name).Config)}
+        settings = {key: value for key, value in TINY.items() if key in known}
+        model = zoo.build(name, source_tokenizer=source_tokenizer, target_tokenizer=target_tokenizer, **settings)
+        for weight in model.trainable_weights:
+            weight.assign(3 * weight)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def live(tiny: Make) -> Seq2Seq:
+    """The model that `exported` was made from."""
+    return tiny("luong2015")
+
+
+@pytest.fixture(scope="session")
+def search() -> BeamSearch:
+    """The search that `exported` holds."""
+    return BeamSearch(width=2, max_length=6)
+
+
+@pytest.fixture(scope="session")
+def exported(live: Seq2Seq, search: BeamSearch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory NAME/ with preset/, saved_model/1, model.onnx and manifest.json; tests leave it as it is."""
+    directory = tmp_path_factory.mktemp("exported") / "tiny"
+    live.save_to_preset(directory / "preset")
+    export_saved_model(live, directory / "saved_model" / "1", search)
+    export_onnx(live, directory / "model.onnx", search)
+    write_manifest(directory)
+    return directory
