@@ -14,12 +14,12 @@ from kerass2s.errors import UserError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
     from kerass2s.decoding import Hypothesis
     from kerass2s.text import SentencePieceTokenizer
 
 COLOUR_MAP = "cividis"
+MOST_TOKENS = 60
 LINES = (("#0072B2", "-", "o"), ("#D55E00", "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D"))
 
 
@@ -36,40 +36,54 @@ def save_attention(path: str | Path, maps: Sequence[AttentionMap], *, columns: i
 
     Args:
         path: Where the picture goes; its ending picks the format.
-        maps: The predictions; weights beyond the tokens (padding) are cut off.
+        maps: The predictions; weights beyond the tokens (padding) are cut off. An empty prediction is named as such.
         columns: How many heat maps stand side by side.
 
     Raises:
         UserError: There is nothing to draw, the weights do not cover the tokens, or the file cannot be written.
     """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
     if not maps:
         raise UserError("An attention plot needs at least one prediction. Received: none")
     columns = min(columns, len(maps))
     rows = -(-len(maps) // columns)
-    width = 1.2 + 0.3 * max(len(each.source_tokens) for each in maps)
-    height = 1.2 + 0.3 * max(len(each.target_tokens) for each in maps)
+    width = 1.2 + 0.3 * min(max(len(each.source_tokens) for each in maps), MOST_TOKENS)
+    height = 1.2 + 0.3 * min(max(len(each.target_tokens) for each in maps), MOST_TOKENS)
     figure = _figure(columns * max(width, 3.0), rows * max(height, 2.5))
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, each in zip(axes, maps, strict=False):
-        image = _heat_map(axis, each)
+        _heat_map(axis, each)
     for axis in axes[len(maps) :]:
         axis.set_axis_off()
-    figure.colorbar(image, ax=list(axes), label="attention weight", shrink=0.6)
+    figure.colorbar(
+        ScalarMappable(Normalize(0.0, 1.0), COLOUR_MAP), ax=list(axes), label="attention weight", shrink=0.6
+    )
     return _save(figure, path)
 
 
-def _heat_map(axis: Axes, each: AttentionMap) -> AxesImage:
+def _heat_map(axis: Axes, each: AttentionMap) -> None:
     rows, columns = len(each.target_tokens), len(each.source_tokens)
     weights = np.asarray(each.weights)
     if weights.ndim != 2 or weights.shape[0] < rows or weights.shape[1] < columns:
-        raise UserError(f"Attention weights must cover {rows} target and {columns} source tokens. "
-                        f"Received: shape {weights.shape}")
-    image = axis.imshow(weights[:rows, :columns], cmap=COLOUR_MAP, vmin=0.0, vmax=1.0, aspect="auto")
-    axis.set_xticks(range(columns), labels=[_plain(token) for token in each.source_tokens])
-    axis.set_yticks(range(rows), labels=[_plain(token) for token in each.target_tokens])
+        raise UserError(
+            f"Attention weights must cover {rows} target and {columns} source tokens. Received: shape {weights.shape}"
+        )
+    if not rows:
+        axis.set_axis_off()
+        axis.text(0.5, 0.5, f"{''.join(map(_plain, each.source_tokens))}:\nnothing predicted", ha="center")
+        return
+    axis.imshow(weights[:rows, :columns], cmap=COLOUR_MAP, vmin=0.0, vmax=1.0, aspect="auto")
+    axis.set_xticks(range(columns), labels=map(_plain, each.source_tokens), size=_font_size(columns))
+    axis.set_yticks(range(rows), labels=map(_plain, each.target_tokens), size=_font_size(rows))
     axis.set_xlabel("source")
     axis.set_ylabel("target")
-    return image
+
+
+def _font_size(tokens: int) -> float:
+    """Shrinks the labels where there are more tokens than the plot grows for."""
+    return 10.0 * min(1.0, MOST_TOKENS / max(tokens, 1))
 
 
 def attention_map(
@@ -91,8 +105,13 @@ def attention_map(
     return AttentionMap(sources, targets, hypothesis.alignment)
 
 
-def save_losses(path: str | Path, curves: Mapping[str, Sequence[tuple[float, float]]], *, x_label: str = "epoch",
-                y_label: str = "loss per token") -> Path:
+def save_losses(
+    path: str | Path,
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    x_label: str = "epoch",
+    y_label: str = "loss per token",
+) -> Path:
     """Draws named curves of (x, y) points, told apart by colour, dash and marker.
 
     Raises:

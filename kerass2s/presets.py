@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,7 @@ def load_preset(name: Any) -> Seq2Seq:
         )
     except ConfigError as error:
         raise PresetError(f"{directory / CONFIG}: {error}") from error
-    try:
-        model.load_weights(directory / WEIGHTS)
-    except (ValueError, OSError, KeyError) as error:
-        raise PresetError(f"{directory / WEIGHTS}: these are not the weights of this config. Received: {error}") from error
+    _load_weights(model, directory / WEIGHTS)
     return model
 
 
@@ -89,6 +87,17 @@ def _locate(name: Any) -> Path:
         raise PresetError(f"{path}: not a preset directory, it has no {CONFIG}. Received: {str(name)!r}")
     known = ", ".join(names()) or "none yet"
     raise PresetError(f"No such preset or directory; the presets are: {known}. Received: {str(name)!r}")
+
+
+def _load_weights(model: Seq2Seq, path: Path) -> None:
+    with warnings.catch_warnings():
+        # Keras warns where it leaves a layer with fresh weights; a preset that does that is not this config's.
+        warnings.simplefilter("error", UserWarning)
+        try:
+            model.load_weights(path)
+        except (ValueError, OSError, KeyError, UserWarning) as error:
+            reason = str(error).splitlines()[0]
+            raise PresetError(f"{path}: these are not the weights of this config. Received: {reason}") from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -104,7 +113,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config["config"], dict) or not isinstance(config["files"], dict):
         raise PresetError(f"{path}: 'config' and 'files' must be objects. Received: {config}")
     if set(config["files"]) != {WEIGHTS, SOURCE, TARGET}:
-        raise PresetError(f"{path}: 'files' must name {WEIGHTS}, {SOURCE}, {TARGET}. Received: {sorted(config['files'])}")
+        found = sorted(config["files"])
+        raise PresetError(f"{path}: 'files' must name {WEIGHTS}, {SOURCE}, {TARGET}. Received: {found}")
     return config
 
 

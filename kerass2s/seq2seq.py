@@ -259,7 +259,8 @@ class Seq2Seq(keras.Model):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * 2)
         def run(sources: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
             source_ids, _ = self.source_batch(sources)
-            inputs, labels, weights = shift(source_ids, with_end(self.target_tokenizer.tokenize(targets)).to_tensor(PAD_ID))
+            target_ids = with_end(self.target_tokenizer.tokenize(targets)).to_tensor(PAD_ID)
+            inputs, labels, weights = shift(source_ids, target_ids)
             loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, self(inputs, training=False))
             return -tf.reduce_sum(loss * weights, axis=1)
 
@@ -343,4 +344,5 @@ def _hypotheses(row: list[np.ndarray]) -> list[Hypothesis]:
             alignment=alignments[0][k, : lengths[k]] if alignments else None,
         )
         for k, text in enumerate(texts)
+        if np.isfinite(scores[k])  # a tiny vocabulary can have fewer outputs than there are beams
     ]

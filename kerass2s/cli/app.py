@@ -28,8 +28,10 @@ def one_line(error: BaseException) -> str:
 
 def _is_users_mistake(error: Exception) -> bool:
     """Tells a bad option (which typer raises), our own UserError, or a path that cannot be used, from a defect."""
-    return isinstance(error, UserError) or hasattr(error, "format_message") or (
-        isinstance(error, OSError) and error.filename is not None
+    return (
+        isinstance(error, UserError)
+        or hasattr(error, "format_message")
+        or (isinstance(error, OSError) and error.filename is not None)
     )
 
 

@@ -64,8 +64,9 @@ def _pipeline(recipe: Any, model: Any, pairs: list[Any], steps: int) -> dict[str
     from kerass2s.data import batches, to_dataset
     from kerass2s.recipes import build
 
-    data = batches(to_dataset(pairs), model.source_tokenizer, model.target_tokenizer, build.batching(recipe),
-                   shuffle_seed=0)
+    data = batches(
+        to_dataset(pairs), model.source_tokenizer, model.target_tokenizer, build.batching(recipe), shuffle_seed=0
+    )
     data = data.repeat().take(steps)
     sum(1 for _ in data)
     seconds = _timed(lambda: sum(1 for _ in data))
@@ -77,8 +78,9 @@ def _training(recipe: Any, model: Any, pairs: list[Any], steps: int) -> dict[str
     from kerass2s.data import batches, to_dataset
     from kerass2s.recipes import build
 
-    data = batches(to_dataset(pairs), model.source_tokenizer, model.target_tokenizer, build.batching(recipe),
-                   shuffle_seed=0)
+    data = batches(
+        to_dataset(pairs), model.source_tokenizer, model.target_tokenizer, build.batching(recipe), shuffle_seed=0
+    )
     data = data.repeat()
     model.fit(data, steps_per_epoch=5, epochs=1, verbose=0)
     seconds = _timed(lambda: model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0))

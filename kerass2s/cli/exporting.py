@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,7 +10,7 @@ import typer
 from kerass2s.cli.app import examples, quiet_tensorflow, stderr
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """What can be written."""
 
     saved_model = "saved_model"
@@ -19,10 +19,13 @@ class Format(str, Enum):
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command("export", epilog=examples(
-        "export my_model out/saved_model/1 --format saved_model", "export my_model out/model.onnx --format onnx "
-        "--search beam:5",
-    ))(export)
+    app.command(
+        "export",
+        epilog=examples(
+            "export my_model out/saved_model/1 --format saved_model",
+            "export my_model out/model.onnx --format onnx --search beam:5",
+        ),
+    )(export)
     app.command("verify", epilog=examples("verify out/model.onnx --against my_model"))(verify)
 
 

@@ -33,12 +33,20 @@ Pairs = Annotated[str | None, typer.Argument(metavar="[FILE]", help="TSV: source
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    app.command("predict", epilog=examples(
-        "predict g2p_en words.txt --search beam:5", "predict out/model.onnx - --n-best 3 --scores < words.txt",
-    ))(predict)
-    app.command("evaluate", epilog=examples(
-        "evaluate my_model test.tsv --json", "evaluate out/saved_model/1 --source test.en --target test.de",
-    ))(evaluate)
+    app.command(
+        "predict",
+        epilog=examples(
+            "predict g2p_en words.txt --search beam:5",
+            "predict out/model.onnx - --n-best 3 --scores < words.txt",
+        ),
+    )(predict)
+    app.command(
+        "evaluate",
+        epilog=examples(
+            "evaluate my_model test.tsv --json",
+            "evaluate out/saved_model/1 --source test.en --target test.de",
+        ),
+    )(evaluate)
     app.command("score", epilog=examples("score my_model test.tsv"))(score)
 
 
@@ -76,9 +84,7 @@ def predict(
         _draw(attention, predictor, shown)
 
 
-def _decode(
-    predictor: Predictor, sources: Sequence[str], batch_size: int
-) -> Iterator[tuple[str, list[Hypothesis]]]:
+def _decode(predictor: Predictor, sources: Sequence[str], batch_size: int) -> Iterator[tuple[str, list[Hypothesis]]]:
     """Yields each source with its hypotheses, in order, as soon as its chunk is done."""
     with progress("decoding", len(sources)) as advance:
         for begin in range(0, len(sources), CHUNK):
@@ -89,8 +95,10 @@ def _decode(
 
 def _enough(hypotheses: list[Hypothesis], count: int, search: str) -> list[Hypothesis]:
     if len(hypotheses) < count:
-        raise UserError(f"--n-best {count} needs a search of that width, such as --search beam:{count}. "
-                        f"Received: search {search}, which gives {len(hypotheses)}")
+        raise UserError(
+            f"--n-best {count} needs a search of that width, such as --search beam:{count}. "
+            f"Received: search {search}, which gives {len(hypotheses)}"
+        )
     return hypotheses[:count]
 
 
@@ -103,8 +111,9 @@ def _draw(path: str, predictor: Predictor, shown: Sequence[tuple[str, Hypothesis
     """Draws what the model looked at for the first few sources."""
     from kerass2s.plots import attention_map, save_attention
 
-    maps = [attention_map(source, each, predictor.source_tokenizer, predictor.target_tokenizer)
-            for source, each in shown]
+    maps = [
+        attention_map(source, each, predictor.source_tokenizer, predictor.target_tokenizer) for source, each in shown
+    ]
     save_attention(path, maps)
 
 
@@ -134,8 +143,9 @@ def evaluate(
 
 
 def _table(report: dict[str, Any]) -> str:
-    return "\n".join(f"{key:<18} {round(value, 4) if isinstance(value, float) else value}"
-                     for key, value in report.items())
+    return "\n".join(
+        f"{key:<18} {round(value, 4) if isinstance(value, float) else value}" for key, value in report.items()
+    )
 
 
 # === score ===
@@ -160,8 +170,11 @@ def score(
     with progress("scoring", len(pairs)) as advance:
         for begin in range(0, len(pairs), CHUNK):
             chunk = pairs[begin : begin + CHUNK]
-            flat = iter(live.score_pairs([Pair(each.source, target) for each in chunk for target in each.targets],
-                                         batch_size=batch_size))
+            flat = iter(
+                live.score_pairs(
+                    [Pair(each.source, target) for each in chunk for target in each.targets], batch_size=batch_size
+                )
+            )
             for pair in chunk:
                 print("\t".join(f"{next(flat):.6f}" for _ in pair.targets))
             advance(len(chunk))

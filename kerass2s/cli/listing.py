@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from kerass2s.cli.app import examples, quiet_tensorflow
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What can be listed."""
 
     architectures = "architectures"
@@ -47,8 +47,15 @@ def _architectures() -> list[dict[str, Any]]:
 
     from kerass2s import zoo
 
-    return [{"name": name, "about": zoo.entry(name).CITATION, "config": asdict(zoo.entry(name).Config()),
-             "presets": sorted(zoo.entry(name).PRESETS)} for name in zoo.names()]
+    return [
+        {
+            "name": name,
+            "about": zoo.entry(name).CITATION,
+            "config": asdict(zoo.entry(name).Config()),
+            "presets": sorted(zoo.entry(name).PRESETS),
+        }
+        for name in zoo.names()
+    ]
 
 
 def _presets() -> list[dict[str, Any]]:
@@ -64,8 +71,13 @@ def _recipes() -> list[dict[str, Any]]:
     rows = []
     for name in recipes.names():
         recipe = recipes.load(name)
-        rows.append({"name": name, "about": f"{recipe.architecture} on {recipe.data.name or 'your files'}",
-                     "recipe": recipes.to_dict(recipe)})
+        rows.append(
+            {
+                "name": name,
+                "about": f"{recipe.architecture} on {recipe.data.name or 'your files'}",
+                "recipe": recipes.to_dict(recipe),
+            }
+        )
     return rows
 
 

@@ -26,10 +26,14 @@ VALIDATED = 2000
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command("quickstart", epilog=examples("quickstart", "quickstart --out my_quickstart"))(quickstart)
-    app.command("train", epilog=examples(
-        "train g2p_luong2015 --out runs/g2p", "train my_recipe.yaml --out runs/mine --train train.tsv --dev dev.tsv",
-        "train g2p_luong2015 --out runs/g2p --set config.units=256 --set epochs=20 --resume",
-    ))(train)
+    app.command(
+        "train",
+        epilog=examples(
+            "train g2p_luong2015 --out runs/g2p",
+            "train my_recipe.yaml --out runs/mine --train train.tsv --dev dev.tsv",
+            "train g2p_luong2015 --out runs/g2p --set config.units=256 --set epochs=20 --resume",
+        ),
+    )(train)
 
 
 def quickstart(
@@ -72,8 +76,10 @@ def train(
     model = _model(directory, chosen, pairs)
     _fit(directory, chosen, model, pairs, dev)
     best = max(_history(directory), key=_accuracy)
-    print(f"{directory}: epoch {best['epoch'] + 1} is best, word error rate "
-          f"{1 - _accuracy(best):.4f} on {min(len(dev), VALIDATED)} validation pairs")
+    print(
+        f"{directory}: epoch {best['epoch'] + 1} is best, word error rate "
+        f"{1 - _accuracy(best):.4f} on {min(len(dev), VALIDATED)} validation pairs"
+    )
 
 
 # === Directory ===
@@ -102,8 +108,10 @@ def _same(file: Path, recipe: Recipe) -> None:
     before, now = recipes.to_dict(recipes.load(file)), recipes.to_dict(recipe)
     changed = [key for key in now if now[key] != before[key] and key not in MAY_DIFFER]
     if changed:
-        raise ConfigError(f"--resume needs the recipe that the run began with (only {', '.join(MAY_DIFFER)} may "
-                          f"change). Received: another {', '.join(changed)}")
+        raise ConfigError(
+            f"--resume needs the recipe that the run began with (only {', '.join(MAY_DIFFER)} may "
+            f"change). Received: another {', '.join(changed)}"
+        )
 
 
 def _history(directory: Path) -> list[dict[str, Any]]:
@@ -163,9 +171,7 @@ def _fit(directory: Path, recipe: Recipe, model: Seq2Seq, pairs: list[Pair], dev
             *build.decay_callbacks(recipe),
             FreeRunningValidation(dev[:VALIDATED], parse_search(recipe.search)),
             _journal(directory),
-            keras.callbacks.BackupAndRestore(
-                str(directory / BACKUP), double_checkpoint=True, delete_checkpoint=False
-            ),
+            keras.callbacks.BackupAndRestore(str(directory / BACKUP), double_checkpoint=True, delete_checkpoint=False),
         ],
     )
 
@@ -191,7 +197,9 @@ def _journal(directory: Path) -> keras.callbacks.Callback:
             if better:
                 self.best = _accuracy(entry)
                 self.model.save_to_preset(directory)
-            console.print(f"epoch {epoch + 1}: loss {entry['loss']:.4f}, validation loss {entry['val_loss']:.4f}, "
-                          f"word error rate {1 - _accuracy(entry):.4f}{', saved' if better else ''}")
+            console.print(
+                f"epoch {epoch + 1}: loss {entry['loss']:.4f}, validation loss {entry['val_loss']:.4f}, "
+                f"word error rate {1 - _accuracy(entry):.4f}{', saved' if better else ''}"
+            )
 
     return Journal()

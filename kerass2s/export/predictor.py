@@ -100,6 +100,8 @@ class ExportPredictor:
     def _hypotheses(self, outputs: dict[str, np.ndarray], row: int, source_length: int) -> list[Hypothesis]:
         hypotheses = []
         for beam, length in enumerate(outputs["target_lengths"][row]):
+            if not np.isfinite(outputs["scores"][row, beam]):  # fewer outputs than beams; the live model leaves it out too
+                continue
             ids = outputs["target_ids"][row, beam, :length].tolist()
             alignment = outputs["alignments"][row, beam, :length, :] if "alignments" in outputs else None
             text, score = self.target_tokenizer.decode(ids), float(outputs["scores"][row, beam])

@@ -101,8 +101,9 @@ class Recipe:
 
 def _one_of(key: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise ConfigError(f"`{key}` must be one of {', '.join(choices)}.{suggestion(value, choices)} "
-                          f"Received: {value!r}")
+        raise ConfigError(
+            f"`{key}` must be one of {', '.join(choices)}.{suggestion(value, choices)} Received: {value!r}"
+        )
 
 
 def _at_least(key: str, value: int, least: int) -> None:
@@ -147,8 +148,10 @@ def load(name_or_path: str | Path, sets: Sequence[str] = ()) -> Recipe:
 
 def to_dict(recipe: Any) -> dict[str, Any]:
     """Returns the plain data that `from_dict` and a YAML file hold."""
-    return {each.name: to_dict(value) if is_dataclass(value := getattr(recipe, each.name)) else value
-            for each in fields(recipe)}
+    return {
+        each.name: to_dict(value) if is_dataclass(value := getattr(recipe, each.name)) else value
+        for each in fields(recipe)
+    }
 
 
 def from_dict(tree: Mapping[str, Any]) -> Recipe:
@@ -163,8 +166,10 @@ def _locate(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    raise ConfigError(f"No such recipe: neither a bundled name ({', '.join(names())}) nor a file."
-                      f"{suggestion(str(name_or_path), names())} Received: {str(name_or_path)!r}")
+    raise ConfigError(
+        f"No such recipe: neither a bundled name ({', '.join(names())}) nor a file."
+        f"{suggestion(str(name_or_path), names())} Received: {str(name_or_path)!r}"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -205,8 +210,10 @@ def _build(kind: type, tree: Mapping[str, Any], prefix: str = "") -> Any:
     known = {each.name: each for each in fields(kind)}
     for key in tree:
         if key not in known:
-            raise ConfigError(f"unknown key `{prefix}{key}`.{suggestion(str(key), list(known))} "
-                              f"Known: {', '.join(known)}. Received: {key!r}")
+            raise ConfigError(
+                f"unknown key `{prefix}{key}`.{suggestion(str(key), list(known))} "
+                f"Known: {', '.join(known)}. Received: {key!r}"
+            )
     hints = get_type_hints(kind)
     values = {key: _convert(hints[key], value, f"{prefix}{key}") for key, value in tree.items()}
     try:

@@ -35,15 +35,19 @@ def load_data(recipe: Recipe) -> tuple[list[Pair], list[Pair]]:
     elif data.train and data.dev:
         train, dev = read_pairs(data.train), read_pairs(data.dev)
     else:
-        raise ConfigError("Training needs data: `data.name`, or `data.train` and `data.dev` (--train, --dev). "
-                          f"Received: train {data.train!r}, dev {data.dev!r}")
+        raise ConfigError(
+            "Training needs data: `data.name`, or `data.train` and `data.dev` (--train, --dev). "
+            f"Received: train {data.train!r}, dev {data.dev!r}"
+        )
     return cmudict.one_target_each(train), dev
 
 
 def train_tokenizers(recipe: Recipe, pairs: list[Pair]) -> tuple[SentencePieceTokenizer, SentencePieceTokenizer]:
     """Returns the source and the target tokenizer, trained on the two sides of the pairs."""
-    return (_train(recipe.source_tokenizer, [pair.source for pair in pairs]),
-            _train(recipe.target_tokenizer, [pair.target for pair in pairs]))
+    return (
+        _train(recipe.source_tokenizer, [pair.source for pair in pairs]),
+        _train(recipe.target_tokenizer, [pair.target for pair in pairs]),
+    )
 
 
 def _train(recipe: TokenizerRecipe, texts: list[str]) -> SentencePieceTokenizer:
@@ -98,7 +102,7 @@ def decayed(decay: str, progress: float) -> float:
 
 
 def decay_callbacks(recipe: Recipe) -> list[keras.callbacks.Callback]:
-    """Returns what sets the learning rate at the start of each epoch, so that a resumed run goes on as it would have."""
+    """Returns what sets the learning rate at the start of each epoch, by its number, so that a run can be resumed."""
     import keras
 
     def rate(epoch: int, _: float) -> float:

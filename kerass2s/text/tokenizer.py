@@ -7,7 +7,7 @@ import functools
 import io
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,14 +20,13 @@ from kerass2s.text.special import END_ID, PAD_ID, SPECIAL_IDS, START_ID, UNKNOWN
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from kerass2s.text.graph import GraphTokenizer
-
 KINDS: Final = ("char", "word", "unigram", "bpe")
 """What a piece is: a character, a word between spaces, or a subword of one of the two usual families."""
 
 _SUBWORD_KINDS: Final = ("unigram", "bpe")
 _SUBWORD_VOCABULARY_SIZE: Final = 8000
 _EVERY_SYMBOL: Final = 1 << 24  # A soft limit that no alphabet and no word list reaches.
+_LONGEST_WORD: Final = 512  # Characters; SentencePiece cannot load a piece of about 8000 bytes or more.
 _SPACE_PIECE: Final = "\u2581"
 
 
@@ -64,7 +63,7 @@ class SentencePieceTokenizer:
     `ａ` becomes `a` and `ﬁ` becomes `fi`), control characters that mean nothing are dropped, every kind of white
     space (tab, no-break space U+00A0 and U+202F, line separator U+2028) and `▁` (U+2581, SentencePiece's own sign for
     a space) becomes a space, and runs of spaces collapse to one, with none at either end. Case and accents are kept.
-    Bytes that are not UTF-8 (only the graph can meet them) become U+FFFD. `decode(encode(text))` is
+    Bytes that are not UTF-8 (only the graph can meet them) are unknown. `decode(encode(text))` is
     `normalize(text)` for every text without unknown pieces.
 
     A `char` model sees exactly the text's characters; `word`, `unigram` and `bpe` models see a space before the first
@@ -110,7 +109,8 @@ class SentencePieceTokenizer:
         """Trains a tokenizer; the same texts in the same order give the same bytes.
 
         Args:
-            texts: the training texts, one unit of text each; read once, white space at their ends means nothing.
+            texts: the training texts, one unit of text each; white space at their ends means nothing. `word` learns
+                no word of more than 512 characters.
             kind: one of `KINDS`.
             vocabulary_size: the most pieces to have, the four special ones included. None: every symbol seen for
                 `char` and `word`, and 8000 for `unigram` and `bpe`. A small corpus gives fewer.
@@ -121,11 +121,10 @@ class SentencePieceTokenizer:
             DataError: if `texts` holds no text at all.
         """
         _check_choice(kind, vocabulary_size)
-        sentences = _sentences(texts)
-        first = next(sentences, None)
-        if first is None:
+        sentences = [sentence for text in texts if (sentence := _sentence(text, kind))]
+        if not sentences:
             raise DataError("A tokenizer needs at least one text that is not empty to learn from. Received: none")
-        return cls(_train(itertools.chain([first], sentences), kind, vocabulary_size))
+        return cls(_train(sentences, kind, vocabulary_size))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SentencePieceTokenizer:
@@ -229,20 +228,20 @@ def _check_choice(kind: str, vocabulary_size: int | None) -> None:
         raise ConfigError(f"A vocabulary must be larger than {len(SPECIAL_IDS)}. Received: {vocabulary_size!r}")
 
 
-def _sentences(texts: Iterable[str]) -> Iterator[str]:
-    """The texts that hold something; null characters, which the trainer refuses a whole text for, become spaces."""
-    for text in texts:
-        sentence = _checked(text).replace("\0", " ").strip()
-        if sentence:
-            yield sentence
+def _sentence(text: str, kind: str) -> str:
+    """The text as the trainer takes it: it skips a text with a null character, and no piece may be very long."""
+    sentence = _checked(text).replace("\0", " ").strip()
+    if kind != "word" or len(sentence) <= _LONGEST_WORD:
+        return sentence
+    return " ".join(word for word in sentence.split() if len(word) <= _LONGEST_WORD)
 
 
-def _train(sentences: Iterator[str], kind: str, vocabulary_size: int | None) -> bytes:
+def _train(sentences: Iterable[str], kind: str, vocabulary_size: int | None) -> bytes:
     default = _SUBWORD_VOCABULARY_SIZE if kind in _SUBWORD_KINDS else _EVERY_SYMBOL
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sentences,
+            sentence_iterator=iter(sentences),
             model_writer=model,
             model_type=kind,
             vocab_size=vocabulary_size or default,

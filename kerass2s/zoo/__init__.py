@@ -59,8 +59,9 @@ def _typed(key: str, value: Any, wanted: type) -> Any:
         value = float(value)
     if type(value) is not wanted:
         raise ConfigError(f"{key} must be of type {wanted.__name__}. Received: {value!r}")
-    if wanted in (int, float) and value < 0 or wanted is int and value == 0:
-        raise ConfigError(f"{key} must be {'at least 1' if wanted is int else 'at least 0'}. Received: {value!r}")
+    least = {int: 1, float: 0}.get(wanted)
+    if least is not None and value < least:
+        raise ConfigError(f"{key} must be at least {least}. Received: {value!r}")
     return value
 
 

@@ -87,7 +87,7 @@ def test_one_native_node_equals_the_masked_layer(kind: str, direction: str):
 def test_the_final_states_of_a_lone_reverse_layer(kind: str):
     layer = layer_of(kind, "reverse")
     encoder = encoder_of(layer)
-    states_only = keras.Model(encoder.inputs, {k: v for k, v in encoder.output.items() if k != "outputs"})
+    states_only = keras.Model(encoder.input, {k: v for k, v in encoder.output.items() if k != "outputs"})
     assert_equal(states_only, convert(states_only), IDS)
 
 

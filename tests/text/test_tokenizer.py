@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import pickle
 import subprocess
 import sys
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import keras
 import pytest
+import sentencepiece
 import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -90,7 +94,7 @@ def test_ids_agree_on_the_torture_list(tokenizer: SentencePieceTokenizer) -> Non
     assert not {PAD_ID, START_ID, END_ID} & {index for ids in expected for index in ids}
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(TEXT, min_size=1, max_size=8))
 @example(["<|end|>", "x<|end|>"])
 def test_ids_agree_and_text_comes_back_for_any_unicode(
@@ -140,8 +144,9 @@ def test_normalisation_is_what_the_docstring_says(tokenizers: dict[str, Sentence
     assert tokenizers["char"].encode("ａ") == tokenizers["char"].encode("a")
 
 
-def test_invalid_utf8_in_the_graph_is_the_replacement_character(tokenizer: SentencePieceTokenizer) -> None:
-    assert tokenizer.tokenize(tf.constant([b"a\xffb"])).to_list() == [tokenizer.encode("a\ufffdb")]
+def test_bytes_that_are_not_utf8_are_unknown_in_the_graph(tokenizer: SentencePieceTokenizer) -> None:
+    for ids in tokenizer.tokenize(tf.constant([b"a\xffb", b"\xc3", b"\xed\xa0\x80"])).to_list():
+        assert UNKNOWN_ID in ids
 
 
 def test_all_symbols_of_a_large_uneven_alphabet_are_kept() -> None:
@@ -173,10 +178,8 @@ def test_another_process_trains_the_same_bytes(tokenizers: dict[str, SentencePie
         "import hashlib, json, sys; from kerass2s.text import SentencePieceTokenizer as T; "
         "print(hashlib.sha256(T.train(json.loads(sys.argv[1]), 'unigram', 100).model_proto).hexdigest())"
     )
-    import hashlib
-    import json
-
-    done = subprocess.run([sys.executable, "-c", program, json.dumps(CORPUS)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program, json.dumps(CORPUS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == hashlib.sha256(tokenizers["unigram"].model_proto).hexdigest()
     assert done.stderr == ""
 
@@ -196,18 +199,17 @@ def test_save_and_load(tokenizer: SentencePieceTokenizer, tmp_path: Path) -> Non
 
 def test_a_saved_model_carries_the_tokenizer(tokenizer: SentencePieceTokenizer, tmp_path: Path) -> None:
     module = tf.Module()
-    module.tokenizer = SentencePieceTokenizer(tokenizer.model_proto).trackable
-    fresh = SentencePieceTokenizer(tokenizer.model_proto)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def round_trip(texts: tf.Tensor) -> tf.Tensor:
-        return fresh.detokenize(fresh.tokenize(texts).to_tensor(PAD_ID))
+        return tokenizer.detokenize(tokenizer.tokenize(texts).to_tensor(PAD_ID))
 
-    module.lazy = fresh.trackable
     module.round_trip = round_trip
     tf.saved_model.save(module, str(tmp_path))
     loaded = tf.saved_model.load(str(tmp_path))
-    assert loaded.round_trip(tf.constant(["dogs  and cats", ""])).numpy().tolist() == [b"dogs and cats", b""]
+    for seed in (1, 2):
+        tf.random.set_seed(seed)
+        assert loaded.round_trip(tf.constant(["dogs  and cats", ""])).numpy().tolist() == [b"dogs and cats", b""]
 
 
 def test_first_use_inside_a_traced_function(tokenizer: SentencePieceTokenizer) -> None:
@@ -311,10 +313,6 @@ def test_a_proto_cut_short_anywhere_is_refused(tokenizers: dict[str, SentencePie
 
 
 def test_a_model_with_other_special_ids_is_refused() -> None:
-    import io
-
-    import sentencepiece
-
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(["a"]), model_writer=model, model_type="char", vocab_size=5, minloglevel=2

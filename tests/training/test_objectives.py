@@ -12,7 +12,9 @@ from kerass2s.training import Perplexity, SequenceAccuracy, TokenAccuracy, Token
 
 # Two rows over 4 classes; the second row has one real token.
 LABELS = np.array([[1, 2], [3, 0]], np.int32)
-PROBABILITIES = np.array([[[0.1, 0.7, 0.1, 0.1], [0.4, 0.2, 0.2, 0.2]], [[0.1, 0.1, 0.3, 0.5], [0.97, 0.01, 0.01, 0.01]]])
+PROBABILITIES = np.array(
+    [[[0.1, 0.7, 0.1, 0.1], [0.4, 0.2, 0.2, 0.2]], [[0.1, 0.1, 0.3, 0.5], [0.97, 0.01, 0.01, 0.01]]]
+)
 LOGITS = np.log(PROBABILITIES).astype(np.float32) + 3.0
 WEIGHTS = np.array([[1, 1], [1, 0]], np.float32)
 TOKENS = [-math.log(0.7), -math.log(0.2), -math.log(0.5)]

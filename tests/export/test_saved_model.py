@@ -1,0 +1,87 @@
+"""The SavedModel: its three signatures over any batch, its warm-up requests, and the directory it is written to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from kerass2s.decoding import BeamSearch, GreedySearch
+from kerass2s.errors import ExportError
+from kerass2s.export import export_saved_model
+from kerass2s.seq2seq import Seq2Seq
+
+
+@pytest.fixture(scope="module")
+def loaded(exported: Path) -> Any:
+    """The reloaded SavedModel; holding it keeps its signatures alive."""
+    return tf.saved_model.load(str(exported / "saved_model" / "1"))
+
+
+def test_text_in_text_out(loaded: Any, live: Seq2Seq, search: BeamSearch):
+    texts = ["cat", "", "☃", "tack" * 9]
+    expected = live.n_best(texts, search)
+    best = loaded.signatures["serving_default"](text=tf.constant(texts))
+    all_of_them = loaded.signatures["n_best"](text=tf.constant(texts))
+    assert [text.decode() for text in best["text"].numpy()] == [row[0].text for row in expected]
+    assert [[text.decode() for text in row] for row in all_of_them["text"].numpy()] == [
+        [one.text for one in row] for row in expected
+    ]
+    np.testing.assert_allclose(best["score"], [row[0].score for row in expected], atol=1e-4)
+    np.testing.assert_allclose(all_of_them["score"], [[one.score for one in row] for row in expected], atol=1e-4)
+
+
+@pytest.mark.parametrize("texts", [[], ["cat"], [""]], ids=["none", "one", "empty"])
+def test_small_batches(loaded: Any, texts: list[str]):
+    batch = tf.constant(texts, tf.string)
+    best = loaded.signatures["serving_default"](text=batch)
+    assert best["text"].shape == best["score"].shape == (len(texts),)
+    assert loaded.signatures["n_best"](text=batch)["text"].shape == (len(texts), 2)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (0, 3), (2, 0), (1, 1), (17, 9)])
+def test_ids_of_any_shape(loaded: Any, shape: tuple[int, int]):
+    outputs = loaded.signatures["ids"](
+        source_ids=tf.fill(shape, 5), source_lengths=tf.fill(shape[:1], tf.constant(shape[1]))
+    )
+    assert outputs["target_ids"].dtype == outputs["target_lengths"].dtype == tf.int32
+    assert outputs["target_lengths"].shape == outputs["scores"].shape == (shape[0], 2)
+    assert outputs["alignments"].shape == (*outputs["target_ids"].shape, shape[1])
+
+
+def test_warm_up_requests_run(loaded: Any, exported: Path):
+    file = exported / "saved_model" / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    asked = set()
+    for record in tf.data.TFRecordDataset(str(file)):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        loaded.signatures[request.model_spec.signature_name](**inputs)
+        asked.add(request.model_spec.signature_name)
+    assert asked == {"serving_default", "n_best", "ids"}
+
+
+def test_it_describes_itself(exported: Path, live: Seq2Seq):
+    text = (exported / "saved_model" / "1" / "assets.extra" / "kerass2s.json").read_text("utf-8")
+    description = json.loads(text)
+    assert description["search"] == "beam:2,max_length=6"
+    assert json.loads(description["source_vocabulary"]) == live.source_tokenizer.pieces
+    assert "saved_model.pb" in json.loads(description["files"])
+
+
+def test_an_older_one_is_replaced_and_anything_else_is_kept(live: Seq2Seq, tmp_path: Path):
+    export_saved_model(live, tmp_path / "1", GreedySearch(max_length=3))
+    export_saved_model(live, tmp_path / "1", GreedySearch(max_length=4))
+    assert [file.name for file in tmp_path.iterdir()] == ["1"]
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "diary.txt").write_text("dear diary")
+    with pytest.raises(ExportError, match="holds something else"):
+        export_saved_model(live, tmp_path / "notes", GreedySearch())
+    assert (tmp_path / "notes" / "diary.txt").read_text() == "dear diary"
+    with pytest.raises(ExportError, match="is a directory"):
+        export_saved_model(live, tmp_path / "model.onnx", GreedySearch())
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["1", "notes"]
