@@ -13,10 +13,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
         os.environ.setdefault(variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+import hypothesis
 import keras
 import pytest
 
 from kerass2s.text import SentencePieceTokenizer
+
+# The same examples in every run, and no time limit on one: a first call traces a graph.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 LEXICON = [
     ("cat", "K AE T"),

@@ -30,15 +30,16 @@ Features = dict[str, tf.Tensor]
 class Batching(Protocol):
     """How long the pairs of a bucket are, and how many of them make a batch.
 
-    `boundaries` are the greatest lengths of all buckets but the last, which takes what is longer; `batch_sizes` has
-    one more entry than `boundaries`. The length of a pair is that of its longer side, its END counted.
+    The length of a pair is that of its longer side, its END counted.
     """
 
     @property
-    def boundaries(self) -> tuple[int, ...]: ...
+    def boundaries(self) -> tuple[int, ...]:
+        """The greatest lengths of all buckets but the last, which takes what is longer."""
 
     @property
-    def batch_sizes(self) -> tuple[int, ...]: ...
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The size of each bucket's batches, one more than there are boundaries."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,8 +258,9 @@ class _Cut:
         counts = tf.math.bincount(buckets, minlength=len(sizes))
         ends = tf.cumsum(counts)
         starts = tf.ragged.range(ends - counts, ends, sizes)
-        limits = tf.minimum(starts + sizes[:, tf.newaxis], ends[:, tf.newaxis])
-        return starts.flat_values, limits.flat_values
+        bucket = starts.value_rowids()
+        limits = tf.minimum(starts.flat_values + tf.gather(sizes, bucket), tf.gather(ends, bucket))
+        return starts.flat_values, limits
 
 
 def shift(source_ids: tf.Tensor, labels: tf.Tensor) -> tuple[Features, tf.Tensor, tf.Tensor]:

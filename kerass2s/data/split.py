@@ -27,7 +27,7 @@ def split_of(source: str, *, dev: float = 0.05, test: float = 0.05, salt: str = 
     Raises:
         ConfigError: if a share is negative or both exceed 1 together.
     """
-    if dev < 0 or test < 0 or dev + test > 1:
+    if not (dev >= 0 and test >= 0 and dev + test <= 1):
         raise ConfigError(f"Shares must be in [0, 1], and dev + test too. Received: dev={dev!r}, test={test!r}")
     digest = hashlib.sha256((salt + source).encode("utf-8", "surrogatepass")).digest()
     fraction = int.from_bytes(digest[:8], "big") / 2**64

@@ -100,7 +100,9 @@ class ExportPredictor:
     def _hypotheses(self, outputs: dict[str, np.ndarray], row: int, source_length: int) -> list[Hypothesis]:
         hypotheses = []
         for beam, length in enumerate(outputs["target_lengths"][row]):
-            if not np.isfinite(outputs["scores"][row, beam]):  # fewer outputs than beams; the live model leaves it out too
+            if not np.isfinite(
+                outputs["scores"][row, beam]
+            ):  # fewer outputs than beams; the live model leaves it out too
                 continue
             ids = outputs["target_ids"][row, beam, :length].tolist()
             alignment = outputs["alignments"][row, beam, :length, :] if "alignments" in outputs else None

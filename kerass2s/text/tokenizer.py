@@ -26,7 +26,7 @@ KINDS: Final = ("char", "word", "unigram", "bpe")
 _SUBWORD_KINDS: Final = ("unigram", "bpe")
 _SUBWORD_VOCABULARY_SIZE: Final = 8000
 _EVERY_SYMBOL: Final = 1 << 24  # A soft limit that no alphabet and no word list reaches.
-_LONGEST_WORD: Final = 512  # Characters; SentencePiece cannot load a piece of about 8000 bytes or more.
+_LONGEST_WORD: Final = 200  # Characters: 7200 bytes at most once normalised; SentencePiece loads no piece over 7999.
 _SPACE_PIECE: Final = "\u2581"
 
 
@@ -90,7 +90,7 @@ class SentencePieceTokenizer:
         self.kind: str = _kind_of(model)
         self.sampling = sampling
         if sampling is not None and self.kind not in _SUBWORD_KINDS:
-            raise ConfigError(f"Sampling needs a tokenizer of kind {' or '.join(_SUBWORD_KINDS)}. Received: {self.kind}")
+            raise ConfigError(f"Sampling needs a {' or '.join(_SUBWORD_KINDS)} tokenizer. Received: {self.kind}")
         self._has_prefix = bool(model.normalizer_spec.add_dummy_prefix)
         self._processor = _processor(self.model_proto)
 
@@ -110,7 +110,7 @@ class SentencePieceTokenizer:
 
         Args:
             texts: the training texts, one unit of text each; white space at their ends means nothing. `word` learns
-                no word of more than 512 characters.
+                no word of more than 200 characters.
             kind: one of `KINDS`.
             vocabulary_size: the most pieces to have, the four special ones included. None: every symbol seen for
                 `char` and `word`, and 8000 for `unigram` and `bpe`. A small corpus gives fewer.

@@ -64,9 +64,7 @@ class SequenceAccuracy(_Ratio):
         weights = _weights(y_true, sample_weight)
         right = ops.all(ops.logical_or(_right(y_true, y_pred), weights == 0), axis=-1)
         real = ops.any(weights > 0, axis=-1)
-        self._add(
-            ops.sum(ops.cast(ops.logical_and(right, real), "float32")), ops.sum(ops.cast(real, "float32"))
-        )
+        self._add(ops.sum(ops.cast(ops.logical_and(right, real), "float32")), ops.sum(ops.cast(real, "float32")))
 
 
 @keras.saving.register_keras_serializable("kerass2s")

@@ -50,7 +50,17 @@ def test_parallel_files_keep_their_tabs(write: Write) -> None:
 
 
 def test_sources_keep_empty_lines_and_every_space_that_is_not_a_line_feed(write: Write) -> None:
-    lines = ["", "a\u00a0b\u202fc\u2028d\u2029e\u0085f\x0b\x0cg\x1c", "\u00a0", "", " x ", "y\r", "\ttarget", "z\tt\tu", ""]
+    lines = [
+        "",
+        "a\u00a0b\u202fc\u2028d\u2029e\u0085f\x0b\x0cg\x1c",
+        "\u00a0",
+        "",
+        " x ",
+        "y\r",
+        "\ttarget",
+        "z\tt\tu",
+        "",
+    ]
     path = write("".join(f"{line}\n" for line in lines).encode())
     assert read_sources(path) == [*lines[:5], "y", "", "z", ""]
 

@@ -104,7 +104,8 @@ def test_other_runtimes_need_no_sequence_lens(kind: str):
     encoder = encoder_of(layer_of(kind, "forward"))
     model = convert(encoder)
     evaluator = ReferenceEvaluator(model)  # ignores sequence_lens, silently
-    given = dict(zip(evaluator.output_names, evaluator.run(None, {"source_ids": IDS}), strict=True))
+    with np.errstate(over="ignore"):  # its sigmoid of a closed gate: 1 / (1 + inf) is the 0 that it should be
+        given = dict(zip(evaluator.output_names, evaluator.run(None, {"source_ids": IDS}), strict=True))
     for name, value in encoder(IDS).items():
         np.testing.assert_allclose(given[name], value.numpy(), atol=1e-5, err_msg=name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from kerass2s.decoding import BeamSearch, GreedySearch
 from kerass2s.errors import ExportError
 from kerass2s.export import export_saved_model
+from kerass2s.export.describe import read_saved_model_description
+from kerass2s.export.graph import without_cudnn
 from kerass2s.seq2seq import Seq2Seq
 
 
@@ -73,9 +76,18 @@ def test_it_describes_itself(exported: Path, live: Seq2Seq):
     assert "saved_model.pb" in json.loads(description["files"])
 
 
-def test_an_older_one_is_replaced_and_anything_else_is_kept(live: Seq2Seq, tmp_path: Path):
-    export_saved_model(live, tmp_path / "1", GreedySearch(max_length=3))
+def test_tracing_takes_the_path_that_every_device_has(live: Seq2Seq):
+    layers = [layer for layer in live.encoder._flatten_layers() if hasattr(layer, "use_cudnn")]
+    before = [layer.use_cudnn for layer in layers]
+    with without_cudnn(live):
+        assert layers and not any(layer.use_cudnn for layer in layers)
+    assert [layer.use_cudnn for layer in layers] == before
+
+
+def test_an_older_one_is_replaced_and_anything_else_is_kept(exported: Path, live: Seq2Seq, tmp_path: Path):
+    shutil.copytree(exported / "saved_model" / "1", tmp_path / "1")
     export_saved_model(live, tmp_path / "1", GreedySearch(max_length=4))
+    assert read_saved_model_description(tmp_path / "1")["search"] == "greedy:max_length=4"
     assert [file.name for file in tmp_path.iterdir()] == ["1"]
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "diary.txt").write_text("dear diary")

@@ -1,0 +1,40 @@
+"""`export` and `verify`: what is written equals the preset, and damage is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(("format", "name"), [("saved_model", "saved/1"), ("onnx", "model.onnx")])
+def test_an_export_verifies_against_its_preset(run, home: Path, tmp_path: Path, format: str, name: str):
+    out = tmp_path / name
+    made = run("export", home / "preset", out, "--format", format, "--search", "beam:2,max_length=12")
+    assert made.exit_code == 0, made.output
+    assert made.stdout == ""
+    checked = run("verify", out, "--against", home / "preset")
+    assert checked.exit_code == 0, checked.output
+    assert "equals the live model" in checked.stdout
+    assert run("predict", out, "--n-best", 2, stdin="cat\n").stdout.startswith("K AE T\t")
+
+
+def test_another_model_does_not_verify(run, home: Path, tmp_path: Path, source_tokenizer, target_tokenizer):
+    from kerass2s import zoo
+
+    other = zoo.build(
+        "luong2015", source_tokenizer=source_tokenizer, target_tokenizer=target_tokenizer, units=24, embedding_size=12
+    )
+    other.save_to_preset(tmp_path / "other")
+    result = run("verify", home / "model.onnx", "--against", tmp_path / "other")
+    assert result.exit_code == 1
+    assert "FAILED" in result.stdout
+
+
+def test_bad_requests_are_refused(refuses, home: Path, tmp_path: Path):
+    refuses("export", "no_such_preset", tmp_path / "a.onnx", "--format", "onnx")
+    refuses("export", home / "preset", tmp_path / "a.onnx", "--format", "onnx", "--search", "beam:0")
+    refuses("export", home / "preset", home / "pairs.tsv", "--format", "saved_model")
+    (tmp_path / "cut.onnx").write_bytes((home / "model.onnx").read_bytes()[:2000])
+    assert "cut.onnx" in refuses("verify", tmp_path / "cut.onnx")
+    refuses("verify", home / "model.onnx", "--against", "no_such_preset")

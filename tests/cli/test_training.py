@@ -1,0 +1,104 @@
+"""`train` and `quickstart`: a preset at the end, resuming where a run stopped, refusals before any work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kerass2s.cli import training
+
+SETS = [
+    f"--set={change}"
+    for change in (
+        "config.units=16",
+        "config.embedding_size=8",
+        "config.dropout=0.0",
+        "batching.size=4",
+        "learning_rate=0.02",
+        "search=greedy:max_length=12",
+    )
+]
+
+
+@pytest.fixture
+def arguments(home: Path, tmp_path: Path) -> list[object]:
+    return [
+        "g2p_luong2015",
+        "--out",
+        tmp_path / "run",
+        "--train",
+        home / "pairs.tsv",
+        "--dev",
+        home / "pairs.tsv",
+        *SETS,
+    ]
+
+
+def test_train_makes_a_preset_that_evaluates(run, arguments, home: Path, tmp_path: Path):
+    result = run("train", *arguments, "--set", "epochs=30")
+    assert result.exit_code == 0, result.output
+    best = json.loads(run("evaluate", tmp_path / "run", home / "pairs.tsv", "--json").stdout)
+    assert best["word_error_rate"] <= 0.5
+    assert f"word error rate {best['word_error_rate']:.4f}" in result.stdout
+    assert "epoch 30" in result.stderr
+
+
+def test_a_run_resumes_where_it_stopped(run, arguments, tmp_path: Path):
+    assert run("train", *arguments, "--set", "epochs=2").exit_code == 0
+    again = run("train", *arguments, "--set", "epochs=3", "--resume")
+    assert again.exit_code == 0, again.output
+    history = [json.loads(line) for line in (tmp_path / "run" / training.HISTORY).read_text("utf-8").splitlines()]
+    assert [entry["epoch"] for entry in history] == [0, 1, 2]
+    assert history[2]["loss"] < history[0]["loss"]
+
+
+def test_refusals_come_before_any_work(refuses, arguments, home: Path, tmp_path: Path):
+    assert "`epochs`" in refuses("train", *arguments, "--set", "epoch=3")
+    assert "units" in refuses("train", *arguments, "--set", "config.unit=3")
+    assert not (tmp_path / "run").exists()
+    assert "missing.tsv" in refuses("train", "g2p_luong2015", "--out", tmp_path, "--train", "missing.tsv", "--dev", "x")
+    assert "Training needs data" in refuses("train", "g2p_luong2015", "--out", tmp_path, "--train", home / "pairs.tsv")
+    assert "--resume" in refuses("train", *arguments, "--resume")
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("architekture: luong2015\n", encoding="utf-8")
+    assert "Did you mean `architecture`?" in refuses("train", recipe, "--out", tmp_path / "run")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine", encoding="utf-8")
+    assert "empty directory" in refuses("train", *arguments, "--out", tmp_path / "full")
+
+
+def test_resuming_another_recipe_is_refused(run, refuses, arguments):
+    assert run("train", *arguments, "--set", "epochs=1").exit_code == 0
+    assert "batching" in refuses("train", *arguments, "--set", "batching.size=3", "--resume")
+
+
+def test_quickstart_does_the_whole_job_on_a_few_words(run, tmp_path: Path):
+    result = run("quickstart", "--out", tmp_path / "quick", "--minutes", 0.2, "--words", 200)
+    assert result.exit_code == 0, result.output
+    assert "split by word" in result.stdout
+    assert "word error rate" in result.stdout
+    assert result.stdout.count("20 of 20") == 2
+    made = {path.relative_to(tmp_path / "quick").as_posix() for path in (tmp_path / "quick").rglob("*")}
+    name = "g2p_quickstart"
+    expected = {"preset/config.json", "saved_model/1/saved_model.pb", "model.onnx", "README.md", "manifest.json"}
+    assert {f"{name}/{each}" for each in expected} | {"attention.png", "loss.png"} <= made
+    assert run("verify", tmp_path / "quick" / name).exit_code == 0
+
+
+def test_quickstart_refuses_a_file_as_its_directory(refuses, home: Path):
+    assert "pairs.tsv" in refuses("quickstart", "--out", home / "pairs.tsv")
+
+
+def test_benchmark_measures(run, home: Path, tmp_path: Path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "architecture: luong2015\nconfig: {units: 8, embedding_size: 8}\nbatching: {size: 4}\n"
+        "source_tokenizer: {kind: char}\ntarget_tokenizer: {kind: word}\n"
+        f"data: {{train: '{home / 'pairs.tsv'}', dev: '{home / 'pairs.tsv'}'}}\n",
+        encoding="utf-8",
+    )
+    report = json.loads(run("benchmark", recipe, "--steps", 3, "--json").stdout)
+    assert report["training_batches_per_second"] > 0
+    assert report["greedy_words_per_second"] > 0
