@@ -70,9 +70,10 @@ def train(
 
     chosen = recipes.load(recipe, sets or []).with_files(train_file, dev_file)
     pairs, dev = build.load_data(chosen)
+    quiet_tensorflow()
+    build.check(chosen)
     directory = Path(out)
     _claim(directory, chosen, resume)
-    quiet_tensorflow()
     model = _model(directory, chosen, pairs)
     _fit(directory, chosen, model, pairs, dev)
     best = max(_history(directory), key=_accuracy)
@@ -147,10 +148,7 @@ def _model(directory: Path, recipe: Recipe, pairs: list[Pair]) -> Seq2Seq:
         (directory / BACKUP).mkdir(exist_ok=True)
         for tokenizer, file in zip(tokenizers, files, strict=True):
             tokenizer.save(file)
-    try:
-        return build.build_model(recipe, *tokenizers)
-    except ConfigError as error:
-        raise ConfigError(f"{directory / RECIPE}: in `config`: {error}") from error
+    return build.build_model(recipe, *tokenizers)
 
 
 def _fit(directory: Path, recipe: Recipe, model: Seq2Seq, pairs: list[Pair], dev: list[Pair]) -> None:

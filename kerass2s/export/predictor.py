@@ -99,11 +99,8 @@ class ExportPredictor:
 
     def _hypotheses(self, outputs: dict[str, np.ndarray], row: int, source_length: int) -> list[Hypothesis]:
         hypotheses = []
-        for beam, length in enumerate(outputs["target_lengths"][row]):
-            if not np.isfinite(
-                outputs["scores"][row, beam]
-            ):  # fewer outputs than beams; the live model leaves it out too
-                continue
+        for beam in np.flatnonzero(np.isfinite(outputs["scores"][row])):  # an impossible one scores -inf
+            length = outputs["target_lengths"][row, beam]
             ids = outputs["target_ids"][row, beam, :length].tolist()
             alignment = outputs["alignments"][row, beam, :length, :] if "alignments" in outputs else None
             text, score = self.target_tokenizer.decode(ids), float(outputs["scores"][row, beam])

@@ -221,7 +221,8 @@ class _Live:
 
     def compare_texts(self, probe: Probe, given: dict[str, dict[str, Any]]) -> Iterator[str]:
         expected = self.model.n_best(probe.texts, self.search)
-        n_best = {"text": _each(expected, "text"), "score": _each(expected, "score")}
+        beams = len(given["n_best"]["score"][0])
+        n_best = {"text": _each(expected, "text", beams, ""), "score": _each(expected, "score", beams, -np.inf)}
         best = {name: [row[0] for row in rows] for name, rows in n_best.items()}
         for signature, answer in {"n_best": n_best, "serving_default": best}.items():
             if given[signature]["text"] != answer["text"]:
@@ -229,8 +230,9 @@ class _Live:
             yield from _differs(f"{signature} score", np.array(given[signature]["score"]), np.array(answer["score"]))
 
 
-def _each(rows: list[list[Hypothesis]], name: str) -> list[list[Any]]:
-    return [[getattr(hypothesis, name) for hypothesis in row] for row in rows]
+def _each(rows: list[list[Hypothesis]], name: str, beams: int, absent: Any) -> list[list[Any]]:
+    """One attribute of every hypothesis [B, K]; a live model leaves out those that an export scores -inf."""
+    return [[*(getattr(one, name) for one in row), *[absent] * (beams - len(row))] for row in rows]
 
 
 def _decode(ids: np.ndarray, tokenizer: SentencePieceTokenizer) -> list[str]:

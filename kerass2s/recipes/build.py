@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kerass2s.seq2seq import Seq2Seq
     from kerass2s.text import SentencePieceTokenizer
 
-__all__ = ["batching", "build_model", "compile_model", "decay_callbacks", "load_data", "train_tokenizers"]
+__all__ = ["batching", "build_model", "check", "compile_model", "decay_callbacks", "load_data", "train_tokenizers"]
 
 
 def load_data(recipe: Recipe) -> tuple[list[Pair], list[Pair]]:
@@ -40,6 +40,25 @@ def load_data(recipe: Recipe) -> tuple[list[Pair], list[Pair]]:
             f"Received: train {data.train!r}, dev {data.dev!r}"
         )
     return cmudict.one_target_each(train), dev
+
+
+def check(recipe: Recipe) -> None:
+    """Checks what only the named rooms can: the architecture, its config and the search.
+
+    Raises:
+        ConfigError: An unknown architecture, key of `config` or search; the message names the key of the recipe.
+    """
+    from kerass2s import zoo
+    from kerass2s.decoding import parse_search
+
+    try:
+        zoo.configure(recipe.architecture, **recipe.config)
+    except ConfigError as error:
+        raise ConfigError(f"recipe, `architecture` and `config`: {error}") from error
+    try:
+        parse_search(recipe.search)
+    except ConfigError as error:
+        raise ConfigError(f"recipe, `search`: {error}") from error
 
 
 def train_tokenizers(recipe: Recipe, pairs: list[Pair]) -> tuple[SentencePieceTokenizer, SentencePieceTokenizer]:

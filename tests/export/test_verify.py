@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kerass2s.decoding import BeamSearch
 from kerass2s.errors import ExportError, UserError
-from kerass2s.export import check_manifest, verify, write_manifest
+from kerass2s.export import check_manifest, export_saved_model, load_predictor, verify, write_manifest
 from kerass2s.export.verify import REPLAY, TOLERANCE, make_probes
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import END_ID, UNKNOWN_ID
@@ -27,6 +28,17 @@ def test_a_whole_directory_against_its_preset(exported: Path):
     ]
     assert all(check.compared for check in report.checks)
     assert str(report).count("equals the live model") == 2
+
+
+def test_fewer_outputs_than_beams(live: Seq2Seq, tmp_path: Path):
+    search = BeamSearch(width=12, max_length=1)
+    export_saved_model(live, tmp_path / "saved_model", search)
+    (found,) = load_predictor(tmp_path / "saved_model").n_best(["cat"])
+    (expected,) = live.n_best(["cat"], search)
+    assert [one.text for one in found] == [one.text for one in expected]
+    assert 0 < len(found) < 12
+    report = verify(tmp_path / "saved_model", against=live)
+    assert report.ok, str(report)
 
 
 def test_without_a_live_model_it_only_runs(exported: Path):
