@@ -37,7 +37,7 @@ def save_preset(model: Seq2Seq, directory: Any) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".preset-", dir=directory))
     try:
-        model.save_weights(made / WEIGHTS)
+        _without_optimizer(model).save_weights(made / WEIGHTS)
         model.source_tokenizer.save(made / SOURCE)
         model.target_tokenizer.save(made / TARGET)
         config = {
@@ -53,6 +53,13 @@ def save_preset(model: Seq2Seq, directory: Any) -> None:
             os.replace(made / name, directory / name)
     finally:
         shutil.rmtree(made)
+
+
+def _without_optimizer(model: Seq2Seq) -> Seq2Seq:
+    """Copy the weights into a model that was never compiled: Keras would save Adam's moments, twice the weights."""
+    bare = Seq2Seq.from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    return bare
 
 
 def load_preset(name: Any) -> Seq2Seq:

@@ -71,7 +71,7 @@ class SentencePieceTokenizer:
 
     >>> tokenizer = SentencePieceTokenizer.train(["abc", "ab"], kind="char")
     >>> tokenizer.pieces
-    ['<|pad|>', '<|unknown|>', '<|start|>', '<|end|>', 'a', 'b', 'c', '▁']
+    ['<|pad|>', '<|unknown|>', '<|start|>', '<|end|>', 'a', 'b', 'c']
     >>> tokenizer.encode("cab"), tokenizer.encode("cat"), tokenizer.decode([6, 4, 5, 3, 0])
     ([6, 4, 5], [6, 4, 1], 'cab')
 
