@@ -83,7 +83,7 @@ def test_alignments_are_distributions_over_real_positions(model: Seq2Seq) -> Non
         assert not alignment.numpy()[SOURCE == 0].any()
 
 
-def gradients(model: Seq2Seq, cut: bool) -> list[tf.Tensor]:
+def gradients(model: Seq2Seq, cut: bool) -> list[tf.Tensor | None]:
     """The loss's gradient in each encoder weight, with the context let through or cut."""
     with tf.GradientTape() as tape:
         context = model.encoder({"source_ids": SOURCE})
@@ -91,7 +91,7 @@ def gradients(model: Seq2Seq, cut: bool) -> list[tf.Tensor]:
             context = {name: tf.stop_gradient(value) for name, value in context.items()}
         logits = model.decoder.sequence(tf.constant(TARGET), model.decoder.begin(context))
         loss = tf.reduce_sum(tf.nn.log_softmax(logits)[:, :, 4])
-    return tape.gradient(loss, model.encoder.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return tape.gradient(loss, model.encoder.trainable_variables)
 
 
 def test_the_loss_flows_through_the_context_into_every_encoder_weight(model: Seq2Seq) -> None:
@@ -101,7 +101,7 @@ def test_the_loss_flows_through_the_context_into_every_encoder_weight(model: Seq
 
 def test_a_cut_context_gives_the_encoder_no_gradient(model: Seq2Seq) -> None:
     for gradient in gradients(model, cut=True):
-        assert not np.abs(tf.convert_to_tensor(gradient)).any()
+        assert gradient is None or not np.abs(tf.convert_to_tensor(gradient)).any()
 
 
 def test_every_weight_is_trained_once(model: Seq2Seq) -> None:
