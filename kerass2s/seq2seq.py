@@ -46,7 +46,7 @@ class Seq2Seq(keras.Model):
     Args:
         encoder: `{"source_ids" [B, S]} -> {"memory" [B, S, M], "memory_mask" [B, S], "summary" [B, M']}`.
         decoder: see `kerass2s.decoders.Decoder`.
-        source_tokenizer: source text to ids.
+        source_tokenizer: source text to ids; its subword sampling, if any, is used in `fit` alone.
         target_tokenizer: target text to ids and back.
         architecture: the name of the zoo entry that built it.
         config: that entry's typed config.
@@ -65,8 +65,10 @@ class Seq2Seq(keras.Model):
         super().__init__(name=architecture)
         self.encoder = encoder
         self.decoder = decoder
-        self.source_tokenizer = source_tokenizer
-        self.target_tokenizer = target_tokenizer
+        # Subword sampling is for training alone: everything else sees each text's one segmentation.
+        self._training_tokenizers = (source_tokenizer, target_tokenizer)
+        self.source_tokenizer = source_tokenizer.with_sampling(None)
+        self.target_tokenizer = target_tokenizer.with_sampling(None)
         self.architecture = architecture
         self.config = config
         self.feeding = TeacherForcing()
@@ -173,7 +175,9 @@ class Seq2Seq(keras.Model):
         if not _is_text(data):
             return data
         batching = batching or BucketByExamples()
-        made = batches(data, self.source_tokenizer, self.target_tokenizer, batching, shuffle_seed=seed)
+        evaluated = (self.source_tokenizer, self.target_tokenizer)
+        tokenizers = evaluated if seed is None else self._training_tokenizers
+        made = batches(data, *tokenizers, batching, shuffle_seed=seed)
         # Keras warns at the end of a dataset whose length it does not know, and shows no progress until then.
         # Shuffling can move that length by a batch, so the next pass lends what is missing.
         return made.repeat().take(int(made.reduce(np.int64(0), lambda count, *_: count + 1)))

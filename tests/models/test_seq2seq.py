@@ -16,6 +16,8 @@ from kerass2s import (
     FreeRunningValidation,
     GreedySearch,
     Pair,
+    Sampling,
+    SentencePieceTokenizer,
     Seq2Seq,
     TokenCrossentropy,
     UserError,
@@ -100,6 +102,17 @@ def test_generate_keeps_order_and_count(make) -> None:
     together = model.generate(words, GreedySearch(max_length=9), batch_size=3)
     assert together == [model.generate([word], GreedySearch(max_length=9))[0] for word in words]
     assert model.generate([]) == []
+
+
+def test_subword_sampling_is_for_training_alone(lexicon) -> None:
+    words = [source for source, _ in lexicon]
+    sampled = SentencePieceTokenizer.train(words, "unigram", 40).with_sampling(Sampling(alpha=0.1))
+    model = zoo.build("luong2015", source_tokenizer=sampled, target_tokenizer=sampled, units=16, embedding_size=8)
+    model.compile()
+    model.fit([Pair(word, word) for word in words], validation_data=[Pair("sat", "sat")], verbose=0)
+    batches = {tuple(model.source_batch(tf.constant(["stackstick"]))[0].numpy()[0]) for _ in range(20)}
+    assert len(batches) == 1
+    assert len({tuple(sampled.tokenize(tf.constant(["stackstick"])).to_list()[0]) for _ in range(20)}) > 1
 
 
 def test_one_text_is_not_a_list_of_texts(make) -> None:
