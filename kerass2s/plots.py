@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from kerass2s.codec import Codec
     from kerass2s.decoding import Hypothesis
-    from kerass2s.text import SentencePieceTokenizer
 
 COLOUR_MAP = "cividis"
 MOST_TOKENS = 60
@@ -86,12 +86,7 @@ def _font_size(tokens: int) -> float:
     return 10.0 * min(1.0, MOST_TOKENS / max(tokens, 1))
 
 
-def attention_map(
-    source: str,
-    hypothesis: Hypothesis,
-    source_tokenizer: SentencePieceTokenizer,
-    target_tokenizer: SentencePieceTokenizer,
-) -> AttentionMap:
+def attention_map(source: Any, hypothesis: Hypothesis, codec: Codec) -> AttentionMap:
     """Returns a hypothesis with its tokens named; the source ends with its end token.
 
     Raises:
@@ -99,10 +94,8 @@ def attention_map(
     """
     if hypothesis.alignment is None:
         raise UserError("This model has no attention to draw. Received: a hypothesis without an alignment")
-    pieces, target_pieces = source_tokenizer.pieces, target_tokenizer.pieces
-    sources = [pieces[each] for each in source_tokenizer.encode(source)] + ["(end)"]
-    targets = [target_pieces[each].removeprefix("▁") or "▁" for each in hypothesis.ids]
-    return AttentionMap(sources, targets, hypothesis.alignment)
+    targets = [piece.removeprefix("▁") or "▁" for piece in codec.target_pieces(hypothesis.ids, source)]
+    return AttentionMap(codec.source_pieces(source), targets, hypothesis.alignment)
 
 
 def save_losses(

@@ -21,7 +21,8 @@ from kerass2s.text import SentencePieceTokenizer
 __all__ = ["load_preset", "names", "save_preset"]
 
 FORMAT = 1
-CONFIG, WEIGHTS, SOURCE, TARGET = "config.json", "model.weights.h5", "source.spm", "target.spm"
+CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+TOKENIZERS = {"source": "source.spm", "target": "target.spm"}
 KEYS = {"format", "kerass2s_version", "architecture", "config", "files"}
 BUNDLED = Path(__file__).resolve().parent.parent / "exported"
 
@@ -38,18 +39,20 @@ def save_preset(model: Seq2Seq, directory: Any) -> None:
     made = Path(tempfile.mkdtemp(prefix=".preset-", dir=directory))
     try:
         _without_optimizer(model).save_weights(made / WEIGHTS)
-        model.source_tokenizer.save(made / SOURCE)
-        model.target_tokenizer.save(made / TARGET)
+        files = [WEIGHTS]
+        for side, tokenizer in model.codec.tokenizers().items():
+            tokenizer.save(made / TOKENIZERS[side])
+            files.append(TOKENIZERS[side])
         config = {
             "format": FORMAT,
             "kerass2s_version": kerass2s.__version__,
             "architecture": model.architecture,
             "config": asdict(model.config),
-            "files": {name: _sha256(made / name) for name in (WEIGHTS, SOURCE, TARGET)},
+            "files": {name: _sha256(made / name) for name in files},
         }
         (made / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         # The config names the other files' checksums, so it comes last: a half-moved preset is refused, not loaded.
-        for name in (WEIGHTS, SOURCE, TARGET, CONFIG):
+        for name in (*files, CONFIG):
             os.replace(made / name, directory / name)
     finally:
         shutil.rmtree(made)
@@ -75,8 +78,11 @@ def load_preset(name: Any) -> Seq2Seq:
     try:
         model = zoo.build(
             config["architecture"],
-            source_tokenizer=SentencePieceTokenizer.load(directory / SOURCE),
-            target_tokenizer=SentencePieceTokenizer.load(directory / TARGET),
+            **{
+                f"{side}_tokenizer": SentencePieceTokenizer.load(directory / file)
+                for side, file in TOKENIZERS.items()
+                if file in config["files"]
+            },
             **config["config"],
         )
     except ConfigError as error:
@@ -119,9 +125,9 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise PresetError(f"{path}: this version reads format {FORMAT}. Received: {config['format']!r}")
     if not isinstance(config["config"], dict) or not isinstance(config["files"], dict):
         raise PresetError(f"{path}: 'config' and 'files' must be objects. Received: {config}")
-    if set(config["files"]) != {WEIGHTS, SOURCE, TARGET}:
-        found = sorted(config["files"])
-        raise PresetError(f"{path}: 'files' must name {WEIGHTS}, {SOURCE}, {TARGET}. Received: {found}")
+    if WEIGHTS not in config["files"] or not set(config["files"]) <= {WEIGHTS, *TOKENIZERS.values()}:
+        known, found = ", ".join(TOKENIZERS.values()), sorted(config["files"])
+        raise PresetError(f"{path}: 'files' must name {WEIGHTS} and, of {known}, those there are. Received: {found}")
     return config
 
 

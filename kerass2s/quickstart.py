@@ -26,7 +26,6 @@ from kerass2s.export.verify import TOLERANCE, Probe, replay
 from kerass2s.plots import attention_map, save_attention, save_losses
 from kerass2s.recipes import Recipe, build
 from kerass2s.seq2seq import Seq2Seq
-from kerass2s.text import END_ID
 
 __all__ = ["Options", "TimedTraining", "run"]
 
@@ -252,13 +251,10 @@ def _compare(
         ExportError: A string differs, or a score by more than the tolerance.
     """
     batches = [list(words[i : i + BATCH]) for i in range(0, len(words), BATCH)]
-    probes = [
-        Probe(f"words {i}", batch, *padded([[*model.source_tokenizer.encode(word), END_ID] for word in batch]))
-        for i, batch in enumerate(batches)
-    ]
+    probes = [Probe(f"words {i}", batch, *padded(model.codec.rows(batch))) for i, batch in enumerate(batches)]
     found = {}
     for name in ("saved_model/1", "model.onnx"):
-        answers = replay(directory / name, probes)
+        answers = replay(directory / name, probes, model.codec.source_name)
         texts, scores = [], []
         for i in range(len(probes)):
             texts += [model.target_tokenizer.decode(row) for row in answers[f"{i}.target_ids"][:, 0].tolist()]
@@ -337,6 +333,6 @@ Apache-2.0, as the code that made it.
 def _draw(
     out: Path, model: Seq2Seq, shown: Sequence[tuple[str, Sequence[Hypothesis]]], training: TimedTraining
 ) -> None:
-    maps = [attention_map(word, row[0], model.source_tokenizer, model.target_tokenizer) for word, row in shown]
+    maps = [attention_map(word, row[0], model.codec) for word, row in shown]
     save_attention(out / "attention.png", maps)
     save_losses(out / "loss.png", training.losses, x_label="minutes of training")

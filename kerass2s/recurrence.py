@@ -43,7 +43,7 @@ class RecurrentStack:
         following = {}
         for i, layer in enumerate(self.layers):
             names = [f"{part}_{i}" for part in self.parts]
-            outputs, new = layer.cell(inputs, [state[name] for name in names])
+            outputs, new = layer.cell(self.dropouts[i](inputs), [state[name] for name in names])
             following.update(zip(names, new, strict=True))
             inputs = inputs + outputs if self.residual and i > 0 else outputs
         return inputs, following

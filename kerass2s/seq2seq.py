@@ -11,13 +11,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerass2s.data import BucketByExamples, BucketByTokens, Pair, batches, to_dataset
-from kerass2s.data.pipeline import shift, with_end
+from kerass2s.codec import Codec
+from kerass2s.data import Batching, Pair
+from kerass2s.data.pipeline import shift
 from kerass2s.decoders import Decoder
 from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, SearchResult
 from kerass2s.errors import ConfigError
 from kerass2s.text import PAD_ID, SentencePieceTokenizer
-from kerass2s.training import Perplexity, SequenceAccuracy, TeacherForcing, TokenAccuracy, TokenCrossentropy
+from kerass2s.training import TeacherForcing
 
 __all__ = ["Search", "Seq2Seq"]
 
@@ -46,10 +47,10 @@ class Seq2Seq(keras.Model):
     Args:
         encoder: `{"source_ids" [B, S]} -> {"memory" [B, S, M], "memory_mask" [B, S], "summary" [B, M']}`.
         decoder: see `kerass2s.decoders.Decoder`.
-        source_tokenizer: source text to ids; its subword sampling, if any, is used in `fit` alone.
-        target_tokenizer: target text to ids and back.
+        codec: how sources and targets become tensors and back; see `kerass2s.codec`.
         architecture: the name of the zoo entry that built it.
         config: that entry's typed config.
+        feeding: what the decoder is fed in training where `compile` does not say.
     """
 
     def __init__(
@@ -57,23 +58,31 @@ class Seq2Seq(keras.Model):
         encoder: keras.Model,
         decoder: Decoder,
         *,
-        source_tokenizer: SentencePieceTokenizer,
-        target_tokenizer: SentencePieceTokenizer,
+        codec: Codec,
         architecture: str,
         config: Any,
+        feeding: Any = None,
     ) -> None:
         super().__init__(name=architecture)
         self.encoder = encoder
         self.decoder = decoder
-        # Subword sampling is for training alone: everything else sees each text's one segmentation.
-        self._training_tokenizers = (source_tokenizer, target_tokenizer)
-        self.source_tokenizer = source_tokenizer.with_sampling(None)
-        self.target_tokenizer = target_tokenizer.with_sampling(None)
+        self.codec = codec
         self.architecture = architecture
         self.config = config
-        self.feeding = TeacherForcing()
+        self._own_feeding = feeding or TeacherForcing()
+        self.feeding = self._own_feeding
         self._graphs = _GraphCache()
         self.built = True
+
+    @property
+    def source_tokenizer(self) -> SentencePieceTokenizer:
+        """The tokenizer of the sources, where those are text."""
+        return self.codec.source_tokenizer
+
+    @property
+    def target_tokenizer(self) -> SentencePieceTokenizer:
+        """The tokenizer of the targets, where those are text."""
+        return self.codec.target_tokenizer
 
     # === Training ===
 
@@ -82,10 +91,10 @@ class Seq2Seq(keras.Model):
 
         `target_ids` is the target shifted right: `[start, y_1, …]`.
         """
-        start = self.decoder.begin(self.encoder({"source_ids": inputs["source_ids"]}, training=training))
-        if training:
-            return self.feeding(self.decoder, inputs["target_ids"], start)
-        return self.decoder.sequence(inputs["target_ids"], start)
+        source = {name: inputs[name] for name in self.encoder.input}
+        target = inputs[self.decoder.target_name]
+        start = self.decoder.begin(self.encoder(source, training=training))
+        return self.feeding(self.decoder, target, start) if training else self.decoder.sequence(target, start)
 
     def compile(
         self,
@@ -101,19 +110,18 @@ class Seq2Seq(keras.Model):
 
         Args:
             optimizer: a Keras optimizer or its name; gradient clipping and learning-rate schedules are its own.
-            loss: None for `TokenCrossentropy()`.
-            feeding: what the decoder is fed in training; None for `TeacherForcing()`.
-            weighted_metrics: None for token accuracy, sequence accuracy and perplexity, padding left out.
+            loss: None for that of the targets: `TokenCrossentropy()` for tokens.
+            feeding: what the decoder is fed in training; None for the architecture's own, mostly `TeacherForcing()`.
+            weighted_metrics: None for those of the targets: token accuracy, sequence accuracy and perplexity for
+                tokens, padding left out.
             jit_compile: off by default: on a CPU it costs more than it brings.
             **options: `run_eagerly`, `steps_per_execution`, … of `keras.Model.compile`.
         """
-        self.feeding = feeding or TeacherForcing()
-        if weighted_metrics is None:
-            weighted_metrics = [TokenAccuracy(), SequenceAccuracy(), Perplexity()]
+        self.feeding = feeding or self._own_feeding
         super().compile(
             optimizer=optimizer,
-            loss=loss or TokenCrossentropy(),
-            weighted_metrics=weighted_metrics,
+            loss=loss or self.codec.loss(),
+            weighted_metrics=self.codec.metrics() if weighted_metrics is None else weighted_metrics,
             jit_compile=jit_compile,
             **options,
         )
@@ -134,7 +142,7 @@ class Seq2Seq(keras.Model):
         y: Any = None,
         *,
         validation_data: Any = None,
-        batching: BucketByExamples | BucketByTokens | None = None,
+        batching: Batching | None = None,
         seed: int = 0,
         **options: Any,
     ) -> keras.callbacks.History:
@@ -148,107 +156,74 @@ class Seq2Seq(keras.Model):
             seed: of the order of the pairs; the same seed gives the same batches.
             **options: `epochs`, `callbacks`, `initial_epoch`, … of `keras.Model.fit`.
         """
-        data = self._batched(x, batching, seed)
+        data = self.codec.batches(x, batching, seed)
         if isinstance(data, tf.data.Dataset):
             options["shuffle"] = False  # it shuffles by itself, and Keras warns when asked to
         return super().fit(
             data,
             y,
-            validation_data=None if validation_data is None else self._batched(validation_data, batching, None),
+            validation_data=None if validation_data is None else self.codec.batches(validation_data, batching, None),
             **options,
         )
 
     def evaluate(self, x: Any = None, y: Any = None, *, batching: Any = None, **options: Any) -> Any:
         """Return loss and metrics, teacher forced; takes what `fit` takes. `options` go to `keras.Model.evaluate`."""
-        return super().evaluate(self._batched(x, batching, None), y, **options)
+        return super().evaluate(self.codec.batches(x, batching, None), y, **options)
 
     def predict(self, x: Any, **options: Any) -> Any:
         """Return teacher-forced logits of tokenised batches as `keras.Model.predict`; for text see `generate`."""
         return super().predict(x, **options)
 
-    def _batched(self, data: Any, batching: Any, seed: int | None) -> Any:
-        """Turn pairs of strings into batches; leave anything else to Keras."""
-        if isinstance(data, Sequence) and data and len(data[0]) >= 2 and isinstance(data[0][0], str):
-            data = to_dataset([Pair(*pair) for pair in data])
-        if isinstance(data, Sequence) and not data:
-            raise ConfigError(f"There is nothing to train or evaluate on. Received: {data!r}")
-        if not _is_text(data):
-            return data
-        batching = batching or BucketByExamples()
-        evaluated = (self.source_tokenizer, self.target_tokenizer)
-        tokenizers = evaluated if seed is None else self._training_tokenizers
-        made = batches(data, *tokenizers, batching, shuffle_seed=seed)
-        # Keras warns at the end of a dataset whose length it does not know, and shows no progress until then.
-        # Shuffling can move that length by a batch, so the next pass lends what is missing.
-        return made.repeat().take(int(made.reduce(np.int64(0), lambda count, *_: count + 1)))
-
     # === Inference graph ===
 
-    def source_batch(self, texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Tokenise in the graph, `texts string [B] -> source_ids int32 [B, S], source_lengths int32 [B]`.
-
-        Every source ends with the end id, so that an empty string still has one position.
-        """
-        ids = with_end(self.source_tokenizer.tokenize(texts))
-        return ids.to_tensor(PAD_ID), tf.cast(ids.row_lengths(), tf.int32)
-
-    def target_texts(self, target_ids: tf.Tensor) -> tf.Tensor:
-        """Detokenise in the graph, `target_ids int32 [B, T] -> string [B]`."""
-        return self.target_tokenizer.detokenize(target_ids)
-
     def search_graph(
-        self, source_ids: tf.Tensor, source_lengths: tf.Tensor, search: Search, encoder: Any = None
+        self, source: tf.Tensor, source_lengths: tf.Tensor, search: Search, encoder: Any = None
     ) -> SearchResult:
         """Search in the graph, `source_ids int32 [B, S], source_lengths int32 [B] -> SearchResult`.
 
-        Ids beyond a row's length are ignored, whatever they are. `encoder` stands in for the model's own where an
+        What stands beyond a row's length is ignored, whatever it is. `encoder` stands in for the model's own where an
         exporter needs another form of the same function.
         """
-        positions = tf.range(tf.shape(source_ids)[1])
-        source_ids = tf.where(positions[None, :] < source_lengths[:, None], source_ids, PAD_ID)
-        start = self.decoder.begin((encoder or self.encoder)({"source_ids": source_ids}))
-        return search(self.decoder.step, start.state, start.memory)
+        start = self.decoder.begin((encoder or self.encoder)(self.codec.encoder_inputs(source, source_lengths)))
+        return search(self.decoder.step, start.state, start.memory, self.codec.first(source, source_lengths))
 
     def _search_function(self, search: Search) -> Any:
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-        def run(texts: tf.Tensor) -> tuple[Any, ...]:
-            found = self.search_graph(*self.source_batch(texts), search)
-            rows, beams, time = tf.unstack(tf.shape(found.ids))
-            texts = tf.reshape(self.target_texts(tf.reshape(found.ids, [rows * beams, time])), [rows, beams])
+        @tf.function(input_signature=[self.codec.request_spec])
+        def run(request: dict[str, tf.Tensor]) -> tuple[Any, ...]:
+            found = self.search_graph(*self.codec.source(request), search)
             alignments = () if found.alignments is None else (found.alignments,)
-            return texts, found.scores, found.ids, found.lengths, *alignments
+            return self.codec.texts(found.ids, request), found.scores, found.ids, found.lengths, *alignments
 
         return run
 
     def n_best(
-        self, texts: Sequence[str], search: Search | None = None, batch_size: int = 64
+        self, sources: Sequence[Any], search: Search | None = None, batch_size: int = 64
     ) -> list[list[Hypothesis]]:
-        """Decode each text; return its hypotheses, best first, in the order of the texts.
+        """Decode each source; return its hypotheses, best first, in the order of the sources.
 
         Args:
-            texts: any strings, the empty one too.
+            sources: any strings, the empty one too; arrays [S, N] where the architecture reads vectors.
             search: None for `GreedySearch()`.
-            batch_size: sources decoded at once; texts of similar length share a batch.
+            batch_size: sources decoded at once; those of similar length share a batch.
 
         Raises:
-            ConfigError: `texts` is a single string.
+            ConfigError: `sources` is not a list of what the architecture reads.
         """
-        if isinstance(texts, str):
-            raise ConfigError(f"Give a list of texts, not one text. Received: {texts!r}")
-        search = search or GreedySearch()
+        self.codec.check(sources)
+        search = search or self.codec.search()
         run = self._graphs.get(search, lambda: self._search_function(search))
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        found: list[list[Hypothesis]] = [[] for _ in texts]
+        order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+        found: list[list[Hypothesis]] = [[] for _ in sources]
         for begin in range(0, len(order), batch_size):
             rows = order[begin : begin + batch_size]
-            answer = [part.numpy() for part in run(tf.constant([texts[i] for i in rows], tf.string))]
+            answer = [part.numpy() for part in run(self.codec.request([sources[i] for i in rows]))]
             for row, i in enumerate(rows):
                 found[i] = _hypotheses([part[row] for part in answer])
         return found
 
-    def generate(self, texts: Sequence[str], search: Search | None = None, batch_size: int = 64) -> list[str]:
-        """Decode each text and return the best output of each, in order; see `n_best`."""
-        return [hypotheses[0].text for hypotheses in self.n_best(texts, search, batch_size)]
+    def generate(self, sources: Sequence[Any], search: Search | None = None, batch_size: int = 64) -> list[str]:
+        """Decode each source and return the best output of each, in order; see `n_best`."""
+        return [hypotheses[0].text for hypotheses in self.n_best(sources, search, batch_size)]
 
     def score_pairs(self, pairs: Sequence[Pair], batch_size: int = 64) -> np.ndarray:
         """Return the log-probability (nats, the end included) of each given target, `[N]` in order."""
@@ -256,15 +231,14 @@ class Seq2Seq(keras.Model):
         scores = [np.zeros([0], np.float32)]
         for begin in range(0, len(pairs), batch_size):
             sources, targets = zip(*(pair[:2] for pair in pairs[begin : begin + batch_size]), strict=True)
-            scores.append(run(tf.constant(sources, tf.string), tf.constant(targets, tf.string)).numpy())
+            scores.append(run(self.codec.request(sources), tf.constant(targets, tf.string)).numpy())
         return np.concatenate(scores)
 
     def _score_function(self) -> Any:
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * 2)
-        def run(sources: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-            source_ids, _ = self.source_batch(sources)
-            target_ids = with_end(self.target_tokenizer.tokenize(targets)).to_tensor(PAD_ID)
-            inputs, labels, weights = shift(source_ids, target_ids)
+        @tf.function(input_signature=[self.codec.request_spec, tf.TensorSpec([None], tf.string)])
+        def run(request: dict[str, tf.Tensor], targets: tf.Tensor) -> tf.Tensor:
+            source = self.codec.encoder_inputs(*self.codec.source(request))
+            inputs, labels, weights = shift(source, self.codec.labels(targets, request).to_tensor(PAD_ID))
             loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, self(inputs, training=False))
             return -tf.reduce_sum(loss * weights, axis=1)
 
@@ -277,8 +251,10 @@ class Seq2Seq(keras.Model):
         return {
             "architecture": self.architecture,
             "config": asdict(self.config),
-            "source_tokenizer": base64.b64encode(self.source_tokenizer.model_proto).decode("ascii"),
-            "target_tokenizer": base64.b64encode(self.target_tokenizer.model_proto).decode("ascii"),
+            "tokenizers": {
+                side: base64.b64encode(tokenizer.model_proto).decode("ascii")
+                for side, tokenizer in self.codec.tokenizers().items()
+            },
         }
 
     @classmethod
@@ -288,8 +264,10 @@ class Seq2Seq(keras.Model):
 
         return zoo.build(
             config["architecture"],
-            source_tokenizer=SentencePieceTokenizer(base64.b64decode(config["source_tokenizer"])),
-            target_tokenizer=SentencePieceTokenizer(base64.b64decode(config["target_tokenizer"])),
+            **{
+                f"{side}_tokenizer": SentencePieceTokenizer(base64.b64decode(proto))
+                for side, proto in config["tokenizers"].items()
+            },
             **config["config"],
         )
 
@@ -316,7 +294,7 @@ class Seq2Seq(keras.Model):
         Args:
             path: the directory (SavedModel) or file (ONNX) to write.
             format: "tf_saved_model" or "onnx".
-            search: what the export decodes with; None for `GreedySearch()`.
+            search: what the export decodes with; None for `GreedySearch()` where the targets are text.
 
         Raises:
             ConfigError: an unknown format.
@@ -326,15 +304,7 @@ class Seq2Seq(keras.Model):
         formats = {"tf_saved_model": export_saved_model, "onnx": export_onnx}
         if format not in formats:
             raise ConfigError(f"format must be one of {', '.join(formats)}. Received: {format!r}")
-        formats[format](self, path, search or GreedySearch())
-
-
-def _is_text(data: Any) -> bool:
-    """Tell whether `data` is a tf.data.Dataset of (source, target) string scalars."""
-    if not isinstance(data, tf.data.Dataset):
-        return False
-    spec = data.element_spec
-    return isinstance(spec, tuple) and len(spec) == 2 and all(getattr(s, "dtype", None) == tf.string for s in spec)
+        formats[format](self, path, search or self.codec.search())
 
 
 def _hypotheses(row: list[np.ndarray]) -> list[Hypothesis]:

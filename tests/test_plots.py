@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kerass2s.codec import TextCodec
 from kerass2s.decoding import Hypothesis
 from kerass2s.errors import UserError
 from kerass2s.plots import AttentionMap, attention_map, save_attention, save_losses
@@ -40,7 +41,7 @@ def test_a_hypothesis_names_its_tokens(
     source_tokenizer: SentencePieceTokenizer, target_tokenizer: SentencePieceTokenizer
 ):
     hypothesis = Hypothesis("K AE T", -1.0, target_tokenizer.encode("K AE T"), weights(3, 4))
-    found = attention_map("cat", hypothesis, source_tokenizer, target_tokenizer)
+    found = attention_map("cat", hypothesis, TextCodec("any", source_tokenizer, target_tokenizer))
     assert list(found.source_tokens) == ["c", "a", "t", "(end)"]
     assert list(found.target_tokens) == ["K", "AE", "T"]
 
@@ -48,8 +49,9 @@ def test_a_hypothesis_names_its_tokens(
 def test_a_model_without_attention_is_refused(
     source_tokenizer: SentencePieceTokenizer, target_tokenizer: SentencePieceTokenizer
 ):
+    hypothesis = Hypothesis("", 0.0, [], None)
     with pytest.raises(UserError, match="no attention"):
-        attention_map("cat", Hypothesis("", 0.0, [], None), source_tokenizer, target_tokenizer)
+        attention_map("cat", hypothesis, TextCodec("any", source_tokenizer, target_tokenizer))
 
 
 def test_nothing_to_draw_is_refused(tmp_path: Path):

@@ -111,9 +111,7 @@ def _draw(path: str, predictor: Predictor, shown: Sequence[tuple[str, Hypothesis
     """Draws what the model looked at for the first few sources."""
     from kerass2s.plots import attention_map, save_attention
 
-    maps = [
-        attention_map(source, each, predictor.source_tokenizer, predictor.target_tokenizer) for source, each in shown
-    ]
+    maps = [attention_map(source, each, predictor.codec) for source, each in shown]
     save_attention(path, maps)
 
 

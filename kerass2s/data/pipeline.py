@@ -240,7 +240,8 @@ class _Cut:
 
         def batch(start: tf.Tensor, limit: tf.Tensor) -> tuple[Features, tf.Tensor, tf.Tensor]:
             chosen = rows[start:limit]
-            return shift(tf.gather(sources, chosen).to_tensor(PAD_ID), tf.gather(labels, chosen).to_tensor(PAD_ID))
+            source = {"source_ids": tf.gather(sources, chosen).to_tensor(PAD_ID)}
+            return shift(source, tf.gather(labels, chosen).to_tensor(PAD_ID))
 
         return cuts.map(batch, tf.data.AUTOTUNE, deterministic=True)
 
@@ -263,9 +264,8 @@ class _Cut:
         return starts.flat_values, limits
 
 
-def shift(source_ids: tf.Tensor, labels: tf.Tensor) -> tuple[Features, tf.Tensor, tf.Tensor]:
-    """Adds the decoder's input: the labels one step later, after START, with PAD in the place of END."""
+def shift(source: Features, labels: tf.Tensor) -> tuple[Features, tf.Tensor, tf.Tensor]:
+    """Adds the decoder's input to the encoder's: the labels one step later after START, PAD in the place of END."""
     before = tf.pad(labels[:, :-1], [[0, 0], [1, 0]], constant_values=START_ID)
     target_ids = tf.where(before == END_ID, PAD_ID, before)
-    features = {"source_ids": source_ids, "target_ids": target_ids}
-    return features, labels, tf.cast(labels != PAD_ID, tf.float32)
+    return {**source, "target_ids": target_ids}, labels, tf.cast(labels != PAD_ID, tf.float32)

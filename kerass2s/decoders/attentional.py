@@ -10,6 +10,7 @@ from keras import ops
 from kerass2s.attention import Attention
 from kerass2s.context import BRIDGES, choose
 from kerass2s.decoders.base import Decoder, MaxoutReadout, named_inputs
+from kerass2s.elements import Elements
 from kerass2s.recurrence import CELLS, STATE_PARTS
 
 __all__ = ["AttentionCell", "AttentionalDecoder"]
@@ -72,11 +73,10 @@ class AttentionalDecoder(Decoder):
     """Attention inside the recurrence, with a maxout readout of (d_t, y_{t-1}, c_t) (Bahdanau, Cho and Bengio 2015).
 
     Args:
-        vocabulary_size: V of the target.
+        elements: what the target is made of: `Tokens`, `OneHotTokens` or `Vectors`.
         summary_size: M' of the encoder's summary.
         memory_size: M of the encoder's memory.
         attention: an Attention whose query is d_{t-1}.
-        embedding_size: width of the embedding.
         cell: "lstm" or "gru".
         units: U.
         readout_units: width of the maxout readout.
@@ -86,12 +86,11 @@ class AttentionalDecoder(Decoder):
 
     def __init__(
         self,
-        vocabulary_size: int,
+        elements: Elements,
         summary_size: int,
         memory_size: int,
         attention: Attention,
         *,
-        embedding_size: int,
         cell: str,
         units: int,
         readout_units: int,
@@ -99,7 +98,7 @@ class AttentionalDecoder(Decoder):
         bridge: str = "dense",
     ) -> None:
         # === Layers ===
-        embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="target_embedding")
+        embedding = elements.embedding("target")
         # The layer is made for its cell alone: Keras names the two cells, LSTMCell and GRUCell, in its layers.
         inner = choose("cell", cell, CELLS)(units).cell
         sizes = {f"{part}_0": units for part in STATE_PARTS[cell]}
@@ -110,7 +109,7 @@ class AttentionalDecoder(Decoder):
         readout = MaxoutReadout(readout_units)
         embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
         dropped = keras.layers.Dropout(dropout, name="output_dropout")
-        to_logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
+        to_logits = keras.layers.Dense(elements.size, dtype="float32", name="logits")
 
         # === Functional Models ===
         summary = keras.Input((summary_size,), name="summary")
@@ -123,25 +122,26 @@ class AttentionalDecoder(Decoder):
         first = [*state.values(), keys_input, memory, mask]
         attention(keras.Input((1, units)), keys_input, memory, mask)  # builds its weights before the loop uses them
 
-        target_ids = keras.Input((None,), dtype="int32", name="target_ids")
-        embedded = embedding_dropout(embedding(target_ids))
+        target = elements.target(None)
+        embedded = embedding_dropout(embedding(target))
         hidden = recurrence(embedded, initial_state=first)
         logits = to_logits(dropped(readout(ops.concatenate([hidden, embedded], -1))))
 
-        step_ids = keras.Input((), dtype="int32", name="target_ids")
-        embedded = embedding(step_ids)
+        one = elements.target()
+        embedded = embedding_dropout(embedding(one))
         hidden, following, alignment = attentive_step(embedded, first)
-        stepped = to_logits(readout(ops.concatenate([hidden, embedded], -1)))
+        stepped = to_logits(dropped(readout(ops.concatenate([hidden, embedded], -1))))
         super().__init__(
             start=(
                 {"summary": summary, "memory": memory, "memory_mask": mask},
                 {**to_state(summary), "memory_keys": keys, "memory": memory, "memory_mask": mask},
             ),
-            sequence=({"target_ids": target_ids, **state, **remembered}, logits),
+            sequence=({elements.target_name: target, **state, **remembered}, logits),
             step=(
-                {"target_ids": step_ids, **state, **remembered},
-                {"logits": stepped, **dict(zip(sizes, following, strict=True)), "alignment": alignment},
+                {elements.target_name: one, **state, **remembered},
+                {"prediction": stepped, **dict(zip(sizes, following, strict=True)), "alignment": alignment},
             ),
+            target_name=elements.target_name,
             state_names=list(sizes),
             extra_layers=[to_state],
         )

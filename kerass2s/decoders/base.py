@@ -36,12 +36,15 @@ class Decoder(keras.Model):
 
     - start: `{"memory", "memory_mask", "summary"} (those it needs) -> {**state, **memory}`
     - sequence: all target positions at once, teacher forced
-    - step: `{"target_ids" [B], **state, **memory} -> {"logits" [B, V], **next state, "alignment" [B, S] if any}`
+    - step: `{"target_ids" [B], **state, **memory} -> {"prediction" [B, V], **next state, "alignment" [B, S] if any}`
+
+    A decoder of vectors has `target_values [B, T, N]` for `target_ids`, and predicts values [B, T, N].
 
     Args:
         start: inputs and outputs of the first graph.
         sequence: inputs and output of the second.
         step: inputs and outputs of the third.
+        target_name: "target_ids" or "target_values", the input that is the previous output.
         state_names: which of the start's outputs change at each step; the rest is memory.
     """
 
@@ -50,12 +53,14 @@ class Decoder(keras.Model):
         start: tuple[dict[str, Any], dict[str, Any]],
         sequence: tuple[dict[str, Any], Any],
         step: tuple[dict[str, Any], dict[str, Any]],
+        target_name: str,
         state_names: list[str],
         extra_layers: list[keras.layers.Layer],
     ) -> None:
         super().__init__(inputs=sequence[0], outputs=sequence[1], name="decoder")
         # Layers that only the start uses (the bridge) are not in the sequence graph, but they are trained with it.
         self.start_layers = extra_layers
+        self.target_name = target_name
         self.state_names = tuple(state_names)
         self._start_inputs = tuple(start[0])
         self._graphs = _Graphs(keras.Model(*start, name="start"), keras.Model(*step, name="step"))
@@ -66,14 +71,14 @@ class Decoder(keras.Model):
         state = {name: made[name] for name in self.state_names}
         return Start(state, {name: value for name, value in made.items() if name not in state})
 
-    def sequence(self, target_ids: Any, start: Start, training: bool = False) -> Any:
-        """Run teacher forced, `target_ids [B, T]` (shifted right) `-> logits [B, T, V]`."""
-        return self({"target_ids": target_ids, **start.state, **start.memory}, training=training)
+    def sequence(self, target: Any, start: Start, training: bool = False) -> Any:
+        """Run teacher forced, `target [B, T]` (shifted right) `-> logits [B, T, V]`."""
+        return self({self.target_name: target, **start.state, **start.memory}, training=training)
 
-    def step(self, ids: Any, state: dict[str, Any], memory: dict[str, Any]) -> StepOutput:
-        """Run one position, `ids [B] -> logits [B, V], next state, alignment [B, S] or None`."""
-        made = self._graphs.step({"target_ids": ids, **state, **memory})
-        return StepOutput(made["logits"], {name: made[name] for name in self.state_names}, made.get("alignment"))
+    def step(self, target: Any, state: dict[str, Any], memory: dict[str, Any], training: bool = False) -> StepOutput:
+        """Run one position, `target [B] -> logits [B, V], next state, alignment [B, S] or None`."""
+        made = self._graphs.step({self.target_name: target, **state, **memory}, training=training)
+        return StepOutput(made["prediction"], {name: made[name] for name in self.state_names}, made.get("alignment"))
 
 
 def named_inputs(sizes: dict[str, int]) -> dict[str, Any]:

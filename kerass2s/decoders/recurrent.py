@@ -10,6 +10,7 @@ from keras import ops
 from kerass2s.attention import Attention
 from kerass2s.context import BRIDGES, choose
 from kerass2s.decoders.base import Decoder, MaxoutReadout, named_inputs
+from kerass2s.elements import Elements
 from kerass2s.recurrence import RecurrentStack
 
 __all__ = ["PostAttentionDecoder", "RecurrentDecoder"]
@@ -22,9 +23,8 @@ class RecurrentDecoder(Decoder):
     (Cho et al. 2014).
 
     Args:
-        vocabulary_size: V of the target.
+        elements: what the target is made of: `Tokens`, `OneHotTokens` or `Vectors`.
         summary_size: M' of the encoder's summary.
-        embedding_size: width of the embedding.
         cell: "lstm" or "gru".
         units: U.
         layers: depth of the stack.
@@ -36,10 +36,9 @@ class RecurrentDecoder(Decoder):
 
     def __init__(
         self,
-        vocabulary_size: int,
+        elements: Elements,
         summary_size: int,
         *,
-        embedding_size: int,
         cell: str,
         units: int,
         layers: int = 1,
@@ -49,20 +48,20 @@ class RecurrentDecoder(Decoder):
         readout_units: int | None = None,
     ) -> None:
         # === Layers ===
-        embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="target_embedding")
+        embedding = elements.embedding("target")
         stack = RecurrentStack(cell, units, layers, dropout, residual)
         to_state = choose("bridge", bridge, BRIDGES)(stack.sizes)
         readout = MaxoutReadout(readout_units) if readout_units else None
         dropped = keras.layers.Dropout(dropout, name="output_dropout")
-        to_logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
+        to_logits = keras.layers.Dense(elements.size, dtype="float32", name="logits")
 
         # === Functional Models ===
         summary = keras.Input((summary_size,), name="summary")
         context = keras.Input((summary_size,), name="context")
         state = named_inputs(stack.sizes)
         memory = {"context": context} if readout else {}
-        target_ids = keras.Input((None,), dtype="int32", name="target_ids")
-        embedded = embedding(target_ids)
+        target = elements.target(None)
+        embedded = embedding(target)
         if readout:
             along = ops.expand_dims(context, 1) + ops.zeros_like(embedded[:, :, :1])  # c at every position, [B, T, M']
             hidden = stack.sequence(ops.concatenate([embedded, along], -1), state)
@@ -71,8 +70,8 @@ class RecurrentDecoder(Decoder):
             hidden = stack.sequence(embedded, state)
         logits = to_logits(dropped(hidden))
 
-        step_ids = keras.Input((), dtype="int32", name="target_ids")
-        embedded = embedding(step_ids)
+        one = elements.target()
+        embedded = embedding(one)
         if readout:
             hidden, following = stack.step(ops.concatenate([embedded, context], -1), state)
             hidden = readout(ops.concatenate([hidden, embedded, context], -1))
@@ -81,8 +80,12 @@ class RecurrentDecoder(Decoder):
         started = to_state(summary)
         super().__init__(
             start=({"summary": summary}, {**started, "context": summary} if readout else started),
-            sequence=({"target_ids": target_ids, **state, **memory}, logits),
-            step=({"target_ids": step_ids, **state, **memory}, {"logits": to_logits(hidden), **following}),
+            sequence=({elements.target_name: target, **state, **memory}, logits),
+            step=(
+                {elements.target_name: one, **state, **memory},
+                {"prediction": to_logits(dropped(hidden)), **following},
+            ),
+            target_name=elements.target_name,
             state_names=list(stack.sizes),
             extra_layers=[to_state],
         )
@@ -94,11 +97,10 @@ class PostAttentionDecoder(Decoder):
     The recurrence does not see the attention, so training runs all positions at once.
 
     Args:
-        vocabulary_size: V of the target.
+        elements: what the target is made of: `Tokens`, `OneHotTokens` or `Vectors`.
         summary_size: M' of the encoder's summary.
         memory_size: M of the encoder's memory.
         attention: an Attention whose query is d_t.
-        embedding_size: width of the embedding.
         cell: "lstm" or "gru".
         units: U.
         layers: depth of the stack.
@@ -109,12 +111,11 @@ class PostAttentionDecoder(Decoder):
 
     def __init__(
         self,
-        vocabulary_size: int,
+        elements: Elements,
         summary_size: int,
         memory_size: int,
         attention: Attention,
         *,
-        embedding_size: int,
         cell: str,
         units: int,
         layers: int = 1,
@@ -123,12 +124,12 @@ class PostAttentionDecoder(Decoder):
         bridge: str = "dense",
     ) -> None:
         # === Layers ===
-        embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="target_embedding")
+        embedding = elements.embedding("target")
         stack = RecurrentStack(cell, units, layers, dropout, residual)
         to_state = choose("bridge", bridge, BRIDGES)(stack.sizes)
         combine = keras.layers.Dense(units, activation="tanh", name="combine")
         dropped = keras.layers.Dropout(dropout, name="output_dropout")
-        to_logits = keras.layers.Dense(vocabulary_size, dtype="float32", name="logits")
+        to_logits = keras.layers.Dense(elements.size, dtype="float32", name="logits")
 
         # === Functional Models ===
         summary = keras.Input((summary_size,), name="summary")
@@ -143,21 +144,22 @@ class PostAttentionDecoder(Decoder):
             context, alignment = attention(hidden, keys_input, memory, mask)
             return combine(ops.concatenate([context, hidden], -1)), alignment
 
-        target_ids = keras.Input((None,), dtype="int32", name="target_ids")
-        hidden, _ = read(stack.sequence(embedding(target_ids), state))
+        target = elements.target(None)
+        hidden, _ = read(stack.sequence(embedding(target), state))
         logits = to_logits(dropped(hidden))
 
-        step_ids = keras.Input((), dtype="int32", name="target_ids")
-        hidden, following = stack.step(embedding(step_ids), state)
+        one = elements.target()
+        hidden, following = stack.step(embedding(one), state)
         hidden, alignment = read(ops.expand_dims(hidden, 1))
-        stepped = {"logits": to_logits(hidden[:, 0]), **following, "alignment": alignment[:, 0]}
+        stepped = {"prediction": to_logits(dropped(hidden)[:, 0]), **following, "alignment": alignment[:, 0]}
         super().__init__(
             start=(
                 {"summary": summary, "memory": memory, "memory_mask": mask},
                 {**to_state(summary), "memory_keys": keys, "memory": memory, "memory_mask": mask},
             ),
-            sequence=({"target_ids": target_ids, **state, **remembered}, logits),
-            step=({"target_ids": step_ids, **state, **remembered}, stepped),
+            sequence=({elements.target_name: target, **state, **remembered}, logits),
+            step=({elements.target_name: one, **state, **remembered}, stepped),
+            target_name=elements.target_name,
             state_names=list(stack.sizes),
             extra_layers=[to_state],
         )

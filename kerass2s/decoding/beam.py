@@ -17,7 +17,6 @@ from kerass2s.decoding.search import (
     Step,
     StepOutput,
     Tensors,
-    batch_size,
     check_whole,
     finish,
     log_probabilities,
@@ -26,7 +25,7 @@ from kerass2s.decoding.search import (
     write,
 )
 from kerass2s.errors import ConfigError
-from kerass2s.text import END_ID, PAD_ID, START_ID
+from kerass2s.text import END_ID, PAD_ID
 
 STRONGEST_PENALTY = 10.0
 
@@ -85,25 +84,27 @@ class BeamSearch:
         if not is_number or not 0 <= penalty <= STRONGEST_PENALTY:
             raise ConfigError(f"length_penalty must be from 0 to {STRONGEST_PENALTY:g}. Received: {penalty!r}")
 
-    def __call__(self, step: Step, state: Tensors, memory: Tensors) -> SearchResult:
-        """Searches from `state` with `memory` (each tensor [B, ...]); see `SearchResult` for the shapes."""
-        batch = batch_size(state, memory)
+    def __call__(self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor) -> SearchResult:
+        """Searches from `state` with `memory` (each tensor [B, ...]) and the ids `first` [B]; see `SearchResult`."""
+        batch = tf.shape(first)[0]
         rows = tf.range(batch * self.width) // self.width
         state, memory = tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), (dict(state), dict(memory)))
-        end = search_loop(step, memory, self._start(batch, state), self._advance, self.max_length)
+        end = search_loop(
+            step, memory, self._start(batch, tf.gather(first, rows), state), self._advance, self.max_length
+        )
         trails = tf.reshape(end.ended_trails, [-1, self.width, self.max_length, 2])
         return finish(trails[..., 0], trails[..., 1], end.ended_scores, end.alignments)
 
-    def _start(self, batch: tf.Tensor, state: Tensors) -> _Beams:
+    def _start(self, batch: tf.Tensor, ids: tf.Tensor, state: Tensors) -> _Beams:
         """One live beam per item: all K are the same before the first token."""
         rows = batch * self.width
         one = tf.constant([[0.0] + [IMPOSSIBLE] * (self.width - 1)])
         none = tf.fill([batch, self.width], IMPOSSIBLE)
         trails = tf.fill([rows, self.max_length, 2], PAD_ID)
-        return _Beams(tf.fill([rows], START_ID), state, tf.tile(one, [batch, 1]), trails, none, trails, ())
+        return _Beams(ids, state, tf.tile(one, [batch, 1]), trails, none, trails, ())
 
     def _advance(self, t: tf.Tensor, beams: _Beams, output: StepOutput) -> _Beams:
-        choice = self._choose(beams.scores, log_probabilities(output.logits))
+        choice = self._choose(beams.scores, log_probabilities(output.prediction))
         links = tf.stack([tf.where(choice.tokens == END_ID, PAD_ID, choice.tokens), choice.beams], axis=-1)
         trails = write(tf.gather(beams.trails, choice.rows), t, links)
         exists = choice.scores > IMPOSSIBLE / 2

@@ -13,7 +13,6 @@ from kerass2s.decoding.search import (
     Step,
     StepOutput,
     Tensors,
-    batch_size,
     check_whole,
     finish,
     log_probabilities,
@@ -21,7 +20,7 @@ from kerass2s.decoding.search import (
     search_loop,
     write,
 )
-from kerass2s.text import END_ID, PAD_ID, START_ID
+from kerass2s.text import END_ID, PAD_ID
 
 
 class _Greedy(NamedTuple):
@@ -51,17 +50,17 @@ class GreedySearch:
         """Checks the fields."""
         check_whole("max_length", self.max_length, LONGEST)
 
-    def __call__(self, step: Step, state: Tensors, memory: Tensors) -> SearchResult:
-        """Searches from `state` with `memory` (each tensor [B, ...]); see `SearchResult` for the shapes."""
-        batch = batch_size(state, memory)
+    def __call__(self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor) -> SearchResult:
+        """Searches from `state` with `memory` (each tensor [B, ...]) and the ids `first` [B]; see `SearchResult`."""
+        batch = tf.shape(first)[0]
         tokens = tf.fill([batch, self.max_length], PAD_ID)
-        start = _Greedy(tf.fill([batch], START_ID), state, tokens, tf.zeros([batch]), tf.fill([batch], True), ())
+        start = _Greedy(first, state, tokens, tf.zeros([batch]), tf.fill([batch], True), ())
         end = search_loop(step, memory, start, self._advance, self.max_length)
         ids = end.tokens[:, None, :]
         return finish(ids, tf.zeros_like(ids), end.scores[:, None], end.alignments)
 
     def _advance(self, t: tf.Tensor, carry: _Greedy, output: StepOutput) -> _Greedy:
-        log_probs = log_probabilities(output.logits)
+        log_probs = log_probabilities(output.prediction)
         best = tf.argmax(log_probs, axis=1, output_type=tf.int32)
         running = carry.running & (best != END_ID)
         ids = tf.where(running, best, PAD_ID)

@@ -26,9 +26,12 @@ LONGEST = 65536
 
 
 class StepOutput(NamedTuple):
-    """One decoding step: logits [N, V], next state (each [N, ...]) and, with attention, alignment [N, S]."""
+    """One decoding step: what it predicts, the next state (each [N, ...]) and, with attention, alignment [N, S].
 
-    logits: tf.Tensor
+    A decoder of tokens predicts logits [N, V]; one of vectors predicts values [N, D].
+    """
+
+    prediction: tf.Tensor
     state: Tensors
     alignment: tf.Tensor | None = None
 
@@ -52,6 +55,11 @@ class SearchResult(NamedTuple):
     scores: tf.Tensor
     alignments: tf.Tensor | None
 
+    def named(self) -> dict[str, tf.Tensor]:
+        """Returns the tensors there are by their names in an export."""
+        outputs = {"target_ids": self.ids, "target_lengths": self.lengths, "scores": self.scores}
+        return outputs if self.alignments is None else {**outputs, "alignments": self.alignments}
+
 
 @dataclass
 class Hypothesis:
@@ -71,8 +79,8 @@ class Search(Protocol):
         """The most tokens a hypothesis may have."""
         ...
 
-    def __call__(self, step: Step, state: Tensors, memory: Tensors) -> SearchResult:
-        """Searches from `state` (each [B, ...]) with `memory` (each [B, ...]); one of the two holds a tensor."""
+    def __call__(self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor) -> SearchResult:
+        """Searches from `state` with `memory` (each tensor [B, ...]); `first` int32 [B] is fed before any output."""
         ...
 
 
@@ -93,11 +101,6 @@ def check_whole(name: str, value: object, most: int) -> None:
     """Raises ConfigError unless `value` is a whole number from 1 to `most`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise ConfigError(f"{name} must be a whole number from 1 to {most}. Received: {value!r}")
-
-
-def batch_size(state: Tensors, memory: Tensors) -> tf.Tensor:
-    """Returns B as an int32 scalar, read from the first tensor of `state` or `memory`."""
-    return tf.shape(tf.nest.flatten((state, memory))[0])[0]
 
 
 def log_probabilities(logits: tf.Tensor) -> tf.Tensor:
@@ -135,18 +138,25 @@ def search_loop(
     def take(t: tf.Tensor, carry: Any) -> tuple[tf.Tensor, Any]:
         return t + 1, advance(t, carry, step(carry.ids, carry.state, memory))
 
-    variables = take(tf.constant(0), carry)
+    t, carry = take(tf.constant(0), carry)
+    shapes = tf.nest.map_structure(_any_batch, carry)._replace(state=tf.nest.map_structure(_may_grow, carry.state))
     _, carry = tf.while_loop(
         lambda t, carry: (t < max_length) & tf.reduce_any(carry.running),
         take,
-        variables,
-        shape_invariants=tf.nest.map_structure(_any_batch, variables),
+        (t, carry),
+        shape_invariants=(tf.TensorShape([]), shapes),
     )
     return carry
 
 
 def _any_batch(tensor: tf.Tensor) -> tf.TensorShape:
     return tf.TensorShape([None] * min(1, len(tensor.shape))).concatenate(tensor.shape[1:])
+
+
+def _may_grow(tensor: tf.Tensor) -> tf.TensorShape:
+    """A state [N, ..., D] keeps its last axis only: a cache grows along another from step to step."""
+    free = max(1, len(tensor.shape) - 1)
+    return tf.TensorShape([None] * free).concatenate(tensor.shape[free:])
 
 
 def finish(ids: tf.Tensor, paths: tf.Tensor, scores: tf.Tensor, alignments: tuple[tf.Tensor, ...]) -> SearchResult:

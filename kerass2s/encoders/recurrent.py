@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kerass2s.context import SUMMARIES, choose
+from kerass2s.elements import Elements
 from kerass2s.recurrence import CELLS
 from kerass2s.text import PAD_ID
 
@@ -27,13 +28,12 @@ class ReverseSource(keras.layers.Layer):
 
 
 class RecurrentEncoder(keras.Model):
-    """Reads `source_ids [B, S]` into `memory [B, S, M]`, `memory_mask [B, S]` and `summary [B, M']`.
+    """Reads a source into `memory [B, S, M]`, `memory_mask [B, S]` and `summary [B, M']`.
 
-    M is `units`, or twice that with both directions. Positions of the padding id are masked: they change nothing.
+    M is `units`, or twice that with both directions. Padding is masked: it changes nothing.
 
     Args:
-        vocabulary_size: V of the source.
-        embedding_size: width of the embedding.
+        elements: what the source is made of: `Tokens`, `OneHotTokens` or `Vectors`.
         cell: "lstm" or "gru".
         units: U of one direction.
         layers: depth of the stack.
@@ -41,7 +41,7 @@ class RecurrentEncoder(keras.Model):
         dropout: rate on the input of each layer, in training only.
         residual: add each layer's input to its output, from the second layer on.
         summary: c = f_c({e}): "last", "mean", "max", "both_ends", or "state" (the final states of all layers).
-        reverse: read the source from its end (Sutskever, Vinyals and Le 2014).
+        reverse: read a source of tokens from its end (Sutskever, Vinyals and Le 2014).
 
     Raises:
         ConfigError: an unknown cell or summary.
@@ -49,9 +49,8 @@ class RecurrentEncoder(keras.Model):
 
     def __init__(
         self,
-        vocabulary_size: int,
+        elements: Elements,
         *,
-        embedding_size: int,
         cell: str,
         units: int,
         layers: int = 1,
@@ -64,7 +63,7 @@ class RecurrentEncoder(keras.Model):
         choose("summary", summary, {**SUMMARIES, "state": None})
         make = choose("cell", cell, CELLS)
         # === Layers ===
-        embedding = keras.layers.Embedding(vocabulary_size, embedding_size, name="source_embedding")
+        embedding = elements.embedding("source")
         stack, dropouts = [], []
         for i in range(layers):
             layer = make(units, return_sequences=True, return_state=True, name=f"{cell}_{i}")
@@ -72,10 +71,8 @@ class RecurrentEncoder(keras.Model):
             dropouts.append(keras.layers.Dropout(dropout, name=f"dropout_{i}"))
 
         # === Functional Model ===
-        source_ids = keras.Input((None,), dtype="int32", name="source_ids")
-        ids = ReverseSource(name="reverse")(source_ids) if reverse else source_ids
-        mask = ops.not_equal(ids, PAD_ID)
-        encodings, states = embedding(ids), []
+        inputs, source, mask = elements.source()
+        encodings, states = embedding(ReverseSource(name="reverse")(source) if reverse else source), []
         for i, layer in enumerate(stack):
             outputs, *final = layer(dropouts[i](encodings), mask=mask)
             encodings = encodings + outputs if residual and i > 0 else outputs
@@ -87,7 +84,7 @@ class RecurrentEncoder(keras.Model):
         else:
             context = SUMMARIES[summary](name="summary")(memory, mask)
         super().__init__(
-            inputs={"source_ids": source_ids},
+            inputs=inputs,
             outputs={"memory": memory, "memory_mask": mask, "summary": context},
             name="encoder",
         )

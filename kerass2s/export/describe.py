@@ -6,12 +6,15 @@ import base64
 import hashlib
 import importlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import kerass2s
+from kerass2s import zoo
+from kerass2s.codec import Codec
 from kerass2s.decoding import search_spec
 from kerass2s.errors import ExportError, UserError
 from kerass2s.seq2seq import Search, Seq2Seq
@@ -20,10 +23,6 @@ from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTok
 FORMAT = "1"
 SAVED_MODEL_DESCRIPTION = Path("assets.extra", "kerass2s.json")
 
-INPUTS = {
-    "source_ids": {"dtype": "int32", "shape": ["batch", "source_time"]},
-    "source_lengths": {"dtype": "int32", "shape": ["batch"]},
-}
 OUTPUTS = {
     "target_ids": {"dtype": "int32", "shape": ["batch", "beams", "target_time"]},
     "target_lengths": {"dtype": "int32", "shape": ["batch", "beams"]},
@@ -32,7 +31,7 @@ OUTPUTS = {
 }
 
 
-def describe(model: Seq2Seq, search: Search, *, alignments: bool) -> dict[str, str]:
+def describe(model: Seq2Seq, search: Search, outputs: Iterable[str]) -> dict[str, str]:
     """Returns what the export of `model` with `search` carries; values that are not plain text are JSON or base64.
 
     Keys: format, architecture, config, search, the four special ids (`pad_id`, ...), `source_vocabulary` and
@@ -42,7 +41,7 @@ def describe(model: Seq2Seq, search: Search, *, alignments: bool) -> dict[str, s
     Args:
         model: the model that is exported.
         search: the search that the export holds.
-        alignments: whether the export has the output `alignments`.
+        outputs: the names of the export's outputs.
     """
     return {
         "format": FORMAT,
@@ -53,29 +52,46 @@ def describe(model: Seq2Seq, search: Search, *, alignments: bool) -> dict[str, s
         "unknown_id": str(UNKNOWN_ID),
         "start_id": str(START_ID),
         "end_id": str(END_ID),
-        **_describe_tokenizer("source", model.source_tokenizer),
-        **_describe_tokenizer("target", model.target_tokenizer),
-        "inputs": json.dumps(INPUTS),
-        "outputs": json.dumps({name: of for name, of in OUTPUTS.items() if alignments or name != "alignments"}),
+        **_describe_tokenizers(model.codec.tokenizers()),
+        "inputs": json.dumps({name: _input(spec) for name, spec in model.codec.source_spec.items()}),
+        "outputs": json.dumps({name: OUTPUTS[name] for name in OUTPUTS if name in outputs}),
         "kerass2s_version": kerass2s.__version__,
         "keras_version": version("keras"),
         "tensorflow_version": version("tensorflow"),
     }
 
 
-def _describe_tokenizer(side: str, tokenizer: SentencePieceTokenizer) -> dict[str, str]:
-    return {
-        f"{side}_vocabulary": json.dumps(tokenizer.pieces, ensure_ascii=False),
-        f"{side}_sentencepiece": base64.b64encode(tokenizer.model_proto).decode("ascii"),
-    }
+def _input(spec: Any) -> dict[str, Any]:
+    names = ["batch", "source_time"]
+    sizes = [size if size is not None else names[axis] for axis, size in enumerate(spec.shape)]
+    return {"dtype": spec.dtype.name, "shape": sizes}
 
 
-def described_tokenizer(description: dict[str, str], side: str) -> SentencePieceTokenizer:
-    """Returns the "source" or "target" tokenizer that a description carries; raises ExportError without one."""
+def shapes(description: dict[str, str]) -> dict[str, list[str | int]]:
+    """Returns the shape of each described input and output: the names of its dimensions, and fixed sizes."""
+    both = {**json.loads(description["inputs"]), **json.loads(description["outputs"])}
+    return {name: of["shape"] for name, of in both.items()}
+
+
+def _describe_tokenizers(tokenizers: dict[str, SentencePieceTokenizer]) -> dict[str, str]:
+    described = {}
+    for side, tokenizer in tokenizers.items():
+        described[f"{side}_vocabulary"] = json.dumps(tokenizer.pieces, ensure_ascii=False)
+        described[f"{side}_sentencepiece"] = base64.b64encode(tokenizer.model_proto).decode("ascii")
+    return described
+
+
+def described_codec(description: dict[str, str]) -> Codec:
+    """Returns the codec that a description carries; raises ExportError where it does not make sense."""
     try:
-        return SentencePieceTokenizer(base64.b64decode(description[f"{side}_sentencepiece"], validate=True))
-    except (KeyError, ValueError) as error:
-        raise ExportError(f"The export carries no {side} tokenizer. Received: {first_line(error)}") from error
+        source, target = (
+            SentencePieceTokenizer(base64.b64decode(description[key], validate=True)) if key in description else None
+            for key in ("source_sentencepiece", "target_sentencepiece")
+        )
+        config = zoo.configure(description["architecture"], **json.loads(description["config"]))
+        return zoo.codec(description["architecture"], config, source, target)
+    except (KeyError, ValueError, TypeError) as error:
+        raise ExportError(f"The export does not say how it reads and writes. Received: {first_line(error)}") from error
 
 
 # === Where exports keep it ===

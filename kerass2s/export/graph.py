@@ -7,43 +7,41 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerass2s.seq2seq import Search, Seq2Seq
-from kerass2s.text import PAD_ID
-
-IDS_SIGNATURE = (
-    tf.TensorSpec([None, None], tf.int32, name="source_ids"),
-    tf.TensorSpec([None], tf.int32, name="source_lengths"),
-)
+from kerass2s.text import END_ID
 
 
 def ids_graph(
     model: Seq2Seq, search: Search, encoder: Any = None
 ) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
-    """Returns graph code from `source_ids` int32 [B, S] and `source_lengths` int32 [B] to a dict.
+    """Returns graph code from the codec's source, [B, S] or [B, S, N], and `source_lengths` int32 [B] to a dict.
 
     The dict holds `target_ids` int32 [B, K, T], `target_lengths` int32 [B, K], `scores` float32 [B, K] and, where the
     model has them, `alignments` float32 [B, K, T, S]. B and S may be 0: the search then runs over one empty row, since
     some runtimes (ONNX Runtime's LSTM among them) end the process on an empty tensor.
     """
 
-    def run(source_ids: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch, time = tf.unstack(tf.shape(source_ids))
-        lack = tf.stack([tf.maximum(1 - batch, 0), tf.maximum(1 - time, 0)])
-        ids = tf.pad(source_ids, tf.stack([tf.zeros([2], tf.int32), lack], axis=1), constant_values=PAD_ID)
+    def run(source: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch, time = tf.unstack(tf.shape(source)[:2])
+        lack = [tf.maximum(1 - batch, 0), tf.maximum(1 - time, 0), *[0] * (len(source.shape) - 2)]
+        padded = tf.pad(source, tf.stack([tf.zeros([len(lack)], tf.int32), tf.stack(lack)], axis=1))  # PAD is 0
         lengths = tf.pad(source_lengths, [[0, lack[0]]])
-        found = model.search_graph(ids, lengths, search, encoder=encoder)
-        outputs = {
-            "target_ids": found.ids[:batch],
-            "target_lengths": found.lengths[:batch],
-            "scores": found.scores[:batch],
-        }
-        if found.alignments is not None:
-            outputs["alignments"] = found.alignments[:batch, :, :, :time]
+        found = model.search_graph(padded, lengths, search, encoder=encoder).named()
+        outputs = {name: output[:batch] for name, output in found.items()}
+        if "alignments" in outputs:
+            outputs["alignments"] = outputs["alignments"][:, :, :, :time]
         return outputs
 
     return run
+
+
+def probe(source: tf.TensorSpec, rows: int) -> dict[str, np.ndarray]:
+    """Returns the smallest sensible source of an exported function: `rows` rows of one element each."""
+    shape = [rows, 1, *source.shape[2:]]
+    return {source.name: np.full(shape, END_ID if source.dtype.is_integer else 0, source.dtype.as_numpy_dtype)}
 
 
 @contextmanager

@@ -11,12 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.errors import ExportError
-from kerass2s.export.describe import INPUTS, OUTPUTS, describe, first_line, needed, write_onnx_description
-from kerass2s.export.graph import IDS_SIGNATURE, ids_graph
+from kerass2s.export.describe import describe, first_line, needed, shapes, write_onnx_description
+from kerass2s.export.graph import ids_graph, probe
 from kerass2s.export.quiet import quiet
 from kerass2s.export.recurrent import HANDLERS, portable_encoder
 from kerass2s.seq2seq import Search, Seq2Seq
-from kerass2s.text import END_ID
 
 OPSET = 18
 
@@ -45,7 +44,7 @@ def export_onnx(model: Seq2Seq, path: str | os.PathLike[str], search: Search) ->
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(converted.SerializeToString())
-        _check(made)
+        _check(made, model.codec.source_spec[model.codec.source_name])
         os.chmod(made, 0o644)
         os.replace(made, path)
     finally:
@@ -56,31 +55,31 @@ def convert(model: Seq2Seq, search: Search) -> Any:
     """Returns `model` with `search` as an `onnx.ModelProto` that carries its description."""
     needed("onnx", "onnx")
     tf2onnx = needed("tf2onnx", "onnx")
+    signature = tuple(model.codec.source_spec.values())
     with quiet():
         function = tf.function(
-            ids_graph(model, search, encoder=portable_encoder(model.encoder)), input_signature=IDS_SIGNATURE
+            ids_graph(model, search, encoder=portable_encoder(model.encoder)), input_signature=signature
         )
         proto, _ = tf2onnx.convert.from_function(
-            function, input_signature=IDS_SIGNATURE, opset=OPSET, custom_op_handlers=dict(HANDLERS)
+            function, input_signature=signature, opset=OPSET, custom_op_handlers=dict(HANDLERS)
         )
     proto.producer_name, proto.producer_version = "kerass2s", ""
     proto.graph.name, proto.graph.doc_string = model.architecture, ""
-    names = _name_dimensions(proto)
-    description = describe(model, search, alignments="alignments" in names)
+    description = describe(model, search, [output.name for output in proto.graph.output])
+    _name_dimensions(proto, description)
     description["opset"] = str(OPSET)
     description["tf2onnx_version"] = tf2onnx.__version__
     write_onnx_description(proto, description)
     return proto
 
 
-def _name_dimensions(proto: Any) -> list[str]:
-    """Gives every input and output its symbolic dimensions, and returns the names of the outputs."""
+def _name_dimensions(proto: Any, description: dict[str, str]) -> None:
+    """Gives every input and output the symbolic dimensions of its description."""
+    described = shapes(description)
     for value in [*proto.graph.input, *proto.graph.output]:
-        names = {**INPUTS, **OUTPUTS}[value.name]["shape"]
         del value.type.tensor_type.shape.dim[:]
-        for name in names:
-            value.type.tensor_type.shape.dim.add(dim_param=name)
-    return [value.name for value in proto.graph.output]
+        for size in described[value.name]:
+            value.type.tensor_type.shape.dim.add(**{"dim_param" if isinstance(size, str) else "dim_value": size})
 
 
 def session(model: bytes | str) -> Any:
@@ -91,14 +90,13 @@ def session(model: bytes | str) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _check(path: str) -> None:
+def _check(path: str, source: tf.TensorSpec) -> None:
     """Checks the file against the ONNX standard, reloads it and runs it over one row and over none."""
     onnx = needed("onnx", "onnx")
     try:
         onnx.checker.check_model(path, full_check=True)
         reloaded = session(path)
         for rows in (1, 0):
-            ids = np.full([rows, 1], END_ID, np.int32)
-            reloaded.run(None, {"source_ids": ids, "source_lengths": np.ones([rows], np.int32)})
+            reloaded.run(None, {**probe(source, rows), "source_lengths": np.ones([rows], np.int32)})
     except Exception as error:  # whatever the checker or the runtime raises, the file is no good
         raise ExportError(f"The converted ONNX model does not reload and run. Received: {first_line(error)}") from error

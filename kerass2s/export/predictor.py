@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,27 +11,26 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from kerass2s.codec import Codec
 from kerass2s.decoding import Hypothesis, parse_search, search_spec
-from kerass2s.errors import ConfigError, ExportError
-from kerass2s.export.describe import described_tokenizer, first_line, read_onnx, read_saved_model_description
+from kerass2s.errors import ExportError
+from kerass2s.export.describe import described_codec, first_line, read_onnx, read_saved_model_description
 from kerass2s.export.onnx import session
 from kerass2s.export.saved_model import load_signatures
 from kerass2s.seq2seq import Search, Seq2Seq
-from kerass2s.text import END_ID, PAD_ID, SentencePieceTokenizer
 
 Run = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
-"""`run(source_ids int32 [B, S], source_lengths int32 [B]) -> outputs by name`."""
+"""`run(source [B, S] or [B, S, N], source_lengths int32 [B]) -> outputs by name`."""
 
 
 class Predictor(Protocol):
-    """What answers texts: a live model or an export, with the search it uses."""
+    """What answers sources: a live model or an export, with the search it uses."""
 
-    source_tokenizer: SentencePieceTokenizer
-    target_tokenizer: SentencePieceTokenizer
+    codec: Codec
     search: str
 
-    def n_best(self, texts: Sequence[str], batch_size: int = 64) -> list[list[Hypothesis]]:
-        """Returns each text's hypotheses, best first, in the order of the texts."""
+    def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
+        """Returns each source's hypotheses, best first, in the order of the sources."""
         ...
 
 
@@ -45,13 +45,12 @@ class LivePredictor:
     def __init__(self, model: Seq2Seq, search: Search) -> None:
         self.model = model
         self.search = search_spec(search)
-        self.source_tokenizer = model.source_tokenizer
-        self.target_tokenizer = model.target_tokenizer
+        self.codec = model.codec
         self._search = search
 
-    def n_best(self, texts: Sequence[str], batch_size: int = 64) -> list[list[Hypothesis]]:
-        """Returns each text's hypotheses, best first, in the order of the texts."""
-        return self.model.n_best(texts, self._search, batch_size)
+    def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
+        """Returns each source's hypotheses, best first, in the order of the sources."""
+        return self.model.n_best(sources, self._search, batch_size)
 
 
 class ExportPredictor:
@@ -68,58 +67,56 @@ class ExportPredictor:
         self.path = path
         self.description = description
         self.search = _held_search(path, description, search)
-        self.source_tokenizer = described_tokenizer(description, "source")
-        self.target_tokenizer = described_tokenizer(description, "target")
+        self.codec = described_codec(description)
         self.run = run
 
-    def n_best(self, texts: Sequence[str], batch_size: int = 64) -> list[list[Hypothesis]]:
-        """Returns each text's hypotheses, best first, in the order of the texts.
+    def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
+        """Returns each source's hypotheses, best first, in the order of the sources.
 
         Raises:
-            ConfigError: `texts` is a single string.
+            ConfigError: `sources` is a single string.
             ExportError: the runtime fails on a batch.
         """
-        if isinstance(texts, str):
-            raise ConfigError(f"Give a list of texts, not one text. Received: {texts!r}")
-        rows = [[*self.source_tokenizer.encode(text), END_ID] for text in texts]
+        self.codec.check(sources)
+        rows = self.codec.rows(sources)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         found: list[list[Hypothesis]] = [[] for _ in rows]
         for begin in range(0, len(order), batch_size):
             chosen = order[begin : begin + batch_size]
             outputs = self._run_batch([rows[i] for i in chosen])
             for row, i in enumerate(chosen):
-                found[i] = self._hypotheses(outputs, row, len(rows[i]))
+                found[i] = self._hypotheses(outputs, row, sources[i])
         return found
 
-    def _run_batch(self, rows: list[list[int]]) -> dict[str, np.ndarray]:
+    def _run_batch(self, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
         try:
             return self.run(*padded(rows))
         except Exception as error:  # whatever the runtime raises
             raise ExportError(f"{self.path}: the runtime failed. Received: {first_line(error)}") from error
 
-    def _hypotheses(self, outputs: dict[str, np.ndarray], row: int, source_length: int) -> list[Hypothesis]:
+    def _hypotheses(self, outputs: dict[str, np.ndarray], row: int, source: Any) -> list[Hypothesis]:
         hypotheses = []
         for beam in np.flatnonzero(np.isfinite(outputs["scores"][row])):  # an impossible one scores -inf
             length = outputs["target_lengths"][row, beam]
             ids = outputs["target_ids"][row, beam, :length].tolist()
             alignment = outputs["alignments"][row, beam, :length, :] if "alignments" in outputs else None
-            text, score = self.target_tokenizer.decode(ids), float(outputs["scores"][row, beam])
+            text, score = self.codec.decode(ids, source), float(outputs["scores"][row, beam])
             hypotheses.append(Hypothesis(text=text, score=score, ids=ids, alignment=alignment))
         return hypotheses
 
 
-def padded(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns rows of ids as `source_ids` int32 [B, S] and `source_lengths` int32 [B].
+def padded(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns rows of ids [S] or of vectors [S, N] as one array [B, S, ...], 0 after each, and their lengths int32 [B].
 
-    >>> padded([[5, 3], [3]])
+    >>> padded([np.array([5, 3], np.int32), np.array([3], np.int32)])
     (array([[5, 3],
            [3, 0]], dtype=int32), array([2, 1], dtype=int32))
     """
     lengths = np.array([len(row) for row in rows], np.int32)
-    ids = np.full([len(rows), lengths.max(initial=1)], PAD_ID, np.int32)
-    for line, row in zip(ids, rows, strict=True):
+    batch = np.zeros([len(rows), lengths.max(initial=1), *rows[0].shape[1:]], rows[0].dtype)
+    for line, row in zip(batch, rows, strict=True):
         line[: len(row)] = row
-    return ids, lengths
+    return batch, lengths
 
 
 def _held_search(path: Path, description: dict[str, str], asked: str | None) -> str:
@@ -172,8 +169,10 @@ def load_onnx(path: str | os.PathLike[str], *, search: str | None = None) -> Exp
         raise ExportError(f"{path}: ONNX Runtime cannot load it. Received: {first_line(error)}") from error
     names = [output.name for output in runtime.get_outputs()]
 
-    def run(source_ids: np.ndarray, source_lengths: np.ndarray) -> dict[str, np.ndarray]:
-        inputs = {"source_ids": source_ids, "source_lengths": source_lengths}
+    name = runtime.get_inputs()[0].name
+
+    def run(source: np.ndarray, source_lengths: np.ndarray) -> dict[str, np.ndarray]:
+        inputs = {name: source, "source_lengths": source_lengths}
         return dict(zip(names, runtime.run(names, inputs), strict=True))
 
     return ExportPredictor(path, description, run, search)
@@ -187,8 +186,10 @@ def load_saved_model(path: str | os.PathLike[str], *, search: str | None = None)
     if "ids" not in signatures:
         raise ExportError(f"{path}: the SavedModel has no signature 'ids'. Received: {sorted(signatures)}")
 
-    def run(source_ids: np.ndarray, source_lengths: np.ndarray, loaded: Any = loaded) -> dict[str, np.ndarray]:
-        outputs = signatures["ids"](source_ids=tf.constant(source_ids), source_lengths=tf.constant(source_lengths))
+    name = next(iter(json.loads(description["inputs"])))
+
+    def run(source: np.ndarray, source_lengths: np.ndarray, loaded: Any = loaded) -> dict[str, np.ndarray]:
+        outputs = signatures["ids"](**{name: tf.constant(source), "source_lengths": tf.constant(source_lengths)})
         return {name: output.numpy() for name, output in outputs.items()}
 
     return ExportPredictor(path, description, run, search)

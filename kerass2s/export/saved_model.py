@@ -8,16 +8,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from kerass2s.codec import Codec
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import describe, first_line, needed, write_saved_model_description
-from kerass2s.export.graph import IDS_SIGNATURE, ids_graph, without_cudnn
+from kerass2s.export.graph import ids_graph, probe, without_cudnn
 from kerass2s.export.quiet import quiet
 from kerass2s.seq2seq import Search, Seq2Seq
-from kerass2s.text import END_ID
 
-TEXT_SIGNATURE = (tf.TensorSpec([None], tf.string, name="text"),)
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
 
 
@@ -48,9 +48,8 @@ def export_saved_model(model: Seq2Seq, path: str | os.PathLike[str], search: Sea
         with quiet(), without_cudnn(model):
             module, signatures = _trace(model, search)
             tf.saved_model.save(module, str(made), signatures=signatures)
-        _write_warmup(made / WARMUP_REQUESTS, _sample(model))
-        alignments = "alignments" in signatures["ids"].structured_outputs
-        write_saved_model_description(made, describe(model, search, alignments=alignments))
+        _write_warmup(made / WARMUP_REQUESTS, model.codec)
+        write_saved_model_description(made, describe(model, search, signatures["ids"].structured_outputs))
         if path.exists():
             shutil.rmtree(path)
         os.replace(made, path)
@@ -72,21 +71,19 @@ def _check_target(path: Path) -> None:
 
 def _trace(model: Seq2Seq, search: Search) -> tuple[tf.Module, dict[str, Any]]:
     """Returns the signatures as concrete functions, and a module that tracks just what they use."""
-    run_ids = ids_graph(model, search)
+    run_ids, codec = ids_graph(model, search), model.codec
 
-    def n_best(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = run_ids(*model.source_batch(text))
-        rows, beams, time = tf.unstack(tf.shape(found["target_ids"]))
-        texts = model.target_texts(tf.reshape(found["target_ids"], [rows * beams, time]))
-        return {"text": tf.reshape(texts, [rows, beams]), "score": found["scores"]}
+    def n_best(**request: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = run_ids(*codec.source(request))
+        return {"text": codec.texts(found["target_ids"], request), "score": found["scores"]}
 
-    def best(text: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {name: output[:, 0] for name, output in n_best(text).items()}
+    def best(**request: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: output[:, 0] for name, output in n_best(**request).items()}
 
     signatures = {
-        "serving_default": tf.function(best, input_signature=TEXT_SIGNATURE).get_concrete_function(),
-        "n_best": tf.function(n_best, input_signature=TEXT_SIGNATURE).get_concrete_function(),
-        "ids": tf.function(run_ids, input_signature=IDS_SIGNATURE).get_concrete_function(),
+        "serving_default": tf.function(best).get_concrete_function(**codec.request_spec),
+        "n_best": tf.function(n_best).get_concrete_function(**codec.request_spec),
+        "ids": tf.function(run_ids, input_signature=tuple(codec.source_spec.values())).get_concrete_function(),
     }
     module = tf.Module()
     module.weights = list({id(v): v for signature in signatures.values() for v in signature.variables}.values())
@@ -96,18 +93,14 @@ def _trace(model: Seq2Seq, search: Search) -> tuple[tf.Module, dict[str, Any]]:
 # === Warm-up ===
 
 
-def _sample(model: Seq2Seq) -> str:
-    """A short text of the source's own pieces."""
-    return model.source_tokenizer.decode(range(END_ID + 1, min(END_ID + 5, model.source_tokenizer.vocabulary_size)))
-
-
-def _write_warmup(file: Path, text: str) -> None:
+def _write_warmup(file: Path, codec: Codec) -> None:
     """Writes one request per signature, as TensorFlow Serving replays them when it loads the model."""
-    ids = {"source_ids": tf.constant([[END_ID]], tf.int32), "source_lengths": tf.constant([1], tf.int32)}
-    texts = {"text": tf.constant([text], tf.string)}
+    source = tf.constant(probe(codec.source_spec[codec.source_name], 1)[codec.source_name])
+    ids = {codec.source_name: source, "source_lengths": tf.constant([1], tf.int32)}
+    request = codec.request([codec.example(np.random.default_rng(0), 4)])
     file.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for signature, inputs in {"serving_default": texts, "n_best": texts, "ids": ids}.items():
+        for signature, inputs in {"serving_default": request, "n_best": request, "ids": ids}.items():
             writer.write(_request(signature, inputs).SerializeToString())
 
 

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerass2s.codec import Codec
 from kerass2s.decoding import Hypothesis, parse_search
 from kerass2s.errors import ExportError, UserError
-from kerass2s.export.describe import described_tokenizer, read_onnx, read_saved_model_description
-from kerass2s.export.graph import IDS_SIGNATURE
+from kerass2s.export.describe import described_codec, read_onnx, read_saved_model_description
 from kerass2s.export.manifest import MANIFEST, check_manifest, onnx_files, saved_models
 from kerass2s.export.predictor import is_saved_model, padded
 from kerass2s.seq2seq import Seq2Seq
-from kerass2s.text import END_ID, UNKNOWN_ID, SentencePieceTokenizer
 
 TOLERANCE = 1e-4
 LONG = 60
@@ -31,11 +30,11 @@ REPLAY = Path(__file__).with_name("replay.py")
 
 @dataclass(frozen=True)
 class Probe:
-    """One batch to run an export over: its name, its texts, and their ids [B, S] and lengths [B]."""
+    """One batch to run an export over: its name, the sources, and what the encoder reads: [B, S, ...], lengths [B]."""
 
     name: str
-    texts: list[str]
-    source_ids: np.ndarray
+    sources: list[Any]
+    source: np.ndarray
     source_lengths: np.ndarray
 
 
@@ -119,16 +118,16 @@ def _description(path: Path) -> dict[str, str]:
 
 
 def _check(path: Path, description: dict[str, str], model: Seq2Seq | None) -> Check:
-    source, target = (described_tokenizer(description, side) for side in ("source", "target"))
-    probes = make_probes(source)
-    answers = replay(path, probes)
+    codec = described_codec(description)
+    probes = make_probes(codec)
+    answers = replay(path, probes, codec.source_name)
     search = description["search"]
     differences: list[str] = []
     if model is not None:
         live = _Live(model, search)
         for number, probe in enumerate(probes):
             given = {name.partition(".")[2]: value for name, value in answers.items() if name.startswith(f"{number}.")}
-            differences += [f"{probe.name}: {line}" for line in live.compare_ids(probe, given, target)]
+            differences += [f"{probe.name}: {line}" for line in live.compare_ids(probe, given, codec)]
         if "texts" in answers:
             for probe, given in zip(probes, json.loads(str(answers["texts"])), strict=True):
                 differences += [f"{probe.name}: {line}" for line in live.compare_texts(probe, given)]
@@ -138,48 +137,44 @@ def _check(path: Path, description: dict[str, str], model: Seq2Seq | None) -> Ch
 # === Probes ===
 
 
-def make_probes(tokenizer: SentencePieceTokenizer) -> list[Probe]:
-    """Returns the odd shapes that an export is run over, the same for the same tokenizer."""
+def make_probes(codec: Codec) -> list[Probe]:
+    """Returns the odd shapes that an export is run over, the same for the same codec."""
     random = np.random.default_rng(20)
-    known = range(END_ID + 1, tokenizer.vocabulary_size)
 
-    def text(length: int) -> str:
-        return tokenizer.decode(random.choice(known, length).tolist()) if len(known) else ""
+    def made(*lengths: int) -> list[Any]:
+        return [codec.example(random, length) for length in lengths]
 
-    unknown = _unknown(tokenizer)
+    empty, *strange = codec.strange()
+    batches = {
+        "batch of 1, length 1": made(1),
+        "batch of 1": made(7),
+        "batch of 17, mixed lengths": [*made(*range(1, 16)), empty, *made(3)],
+        "long": made(LONG, 2),
+        "empty": [empty],
+        "strange": strange,
+    }
+    cut = made(3)
+    source, _ = padded(codec.rows(cut))
     return [
-        _probe("batch of 1, length 1", [text(1)], tokenizer),
-        _probe("batch of 1", [text(7)], tokenizer),
-        _probe("batch of 17, mixed lengths", [text(length) for length in [*range(1, 16), 0, 3]], tokenizer),
-        _probe("long", [text(LONG), text(2)], tokenizer),
-        _probe("empty string", [""], tokenizer),
-        _probe("all unknown", [unknown, unknown * 3], tokenizer),
-        Probe("ids after the length", [text(3)], np.array([[END_ID, UNKNOWN_ID, END_ID]], np.int32), np.ones(1, "i4")),
+        *(Probe(name, sources, *padded(codec.rows(sources))) for name, sources in batches.items()),
+        Probe("more after the length", cut, source, np.ones(1, np.int32)),
     ]
-
-
-def _probe(name: str, texts: list[str], tokenizer: SentencePieceTokenizer) -> Probe:
-    return Probe(name, texts, *padded([[*tokenizer.encode(text), END_ID] for text in texts]))
-
-
-def _unknown(tokenizer: SentencePieceTokenizer) -> str:
-    """A text of one character that the tokenizer does not know."""
-    candidates = (chr(code) for code in range(0xE000, 0xF8FF))
-    return next(text for text in candidates if UNKNOWN_ID in tokenizer.encode(text))
 
 
 # === Fresh process ===
 
 
-def replay(path: Path, probes: Sequence[Probe]) -> dict[str, np.ndarray]:
+def replay(path: Path, probes: Sequence[Probe], source_name: str) -> dict[str, np.ndarray]:
     """Runs the probes through an export in a fresh process that imports no kerass2s; see `replay.py`.
 
     Raises:
         ExportError: the process fails; the message ends with its last line.
     """
-    batches = {"texts": np.array(json.dumps([probe.texts for probe in probes]))}
+    batches = {"source_name": np.array(source_name)}
+    if all(isinstance(source, str) for probe in probes for source in probe.sources):
+        batches["texts"] = np.array(json.dumps([probe.sources for probe in probes]))
     for number, probe in enumerate(probes):
-        batches |= {f"ids_{number}": probe.source_ids, f"lengths_{number}": probe.source_lengths}
+        batches |= {f"source_{number}": probe.source, f"lengths_{number}": probe.source_lengths}
     with tempfile.TemporaryDirectory() as directory:
         asked, answered = Path(directory, "probes.npz"), Path(directory, "answers.npz")
         np.savez(asked, **batches)
@@ -201,26 +196,24 @@ class _Live:
     def __init__(self, model: Seq2Seq, search: str) -> None:
         self.model = model
         self.search = parse_search(search)
-        self._run = tf.function(self._ids, input_signature=IDS_SIGNATURE)
+        self._run = tf.function(self._ids, input_signature=tuple(model.codec.source_spec.values()))
 
-    def _ids(self, source_ids: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, Any]:
-        found = self.model.search_graph(source_ids, source_lengths, self.search)
-        outputs = {"target_ids": found.ids, "target_lengths": found.lengths, "scores": found.scores}
-        return outputs if found.alignments is None else {**outputs, "alignments": found.alignments}
+    def _ids(self, source: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, Any]:
+        return self.model.search_graph(source, source_lengths, self.search).named()
 
-    def compare_ids(self, probe: Probe, given: dict[str, np.ndarray], target: SentencePieceTokenizer) -> Iterator[str]:
-        expected = self._run(tf.constant(probe.source_ids), tf.constant(probe.source_lengths))
+    def compare_ids(self, probe: Probe, given: dict[str, np.ndarray], codec: Codec) -> Iterator[str]:
+        expected = self._run(tf.constant(probe.source), tf.constant(probe.source_lengths))
         expected = {name: output.numpy() for name, output in expected.items()}
         if given.keys() != expected.keys():
             yield f"outputs {sorted(given)}, expected {sorted(expected)}"
             return
         for name, value in expected.items():
             yield from _differs(name, given[name], value)
-        if _decode(given["target_ids"], target) != _decode(expected["target_ids"], self.model.target_tokenizer):
+        if _decode(given["target_ids"], probe, codec) != _decode(expected["target_ids"], probe, self.model.codec):
             yield "the strings differ"
 
     def compare_texts(self, probe: Probe, given: dict[str, dict[str, Any]]) -> Iterator[str]:
-        expected = self.model.n_best(probe.texts, self.search)
+        expected = self.model.n_best(probe.sources, self.search)
         beams = len(given["n_best"]["score"][0])
         n_best = {"text": _each(expected, "text", beams, ""), "score": _each(expected, "score", beams, -np.inf)}
         best = {name: [row[0] for row in rows] for name, rows in n_best.items()}
@@ -235,8 +228,8 @@ def _each(rows: list[list[Hypothesis]], name: str, beams: int, absent: Any) -> l
     return [[*(getattr(one, name) for one in row), *[absent] * (beams - len(row))] for row in rows]
 
 
-def _decode(ids: np.ndarray, tokenizer: SentencePieceTokenizer) -> list[str]:
-    return [tokenizer.decode(row) for row in ids.reshape([-1, ids.shape[-1]]).tolist()]
+def _decode(ids: np.ndarray, probe: Probe, codec: Codec) -> list[str]:
+    return [codec.decode(row, source) for rows, source in zip(ids.tolist(), probe.sources, strict=True) for row in rows]
 
 
 def _differs(name: str, given: np.ndarray, expected: np.ndarray) -> Iterator[str]:

@@ -9,11 +9,12 @@ from dataclasses import fields
 from types import ModuleType
 from typing import Any, get_type_hints
 
+from kerass2s.codec import Codec, TextCodec
 from kerass2s.errors import ConfigError
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
 
-__all__ = ["build", "configure", "entry", "names"]
+__all__ = ["build", "codec", "configure", "entry", "names"]
 
 
 def names() -> list[str]:
@@ -22,7 +23,10 @@ def names() -> list[str]:
 
 
 def entry(name: str) -> ModuleType:
-    """Return the module of one architecture: `CITATION`, `Config`, `PRESETS` and `build`.
+    """Return the module of one architecture: `CITATION`, `Config`, `PRESETS`, `build(config, codec)`.
+
+    It may also have `codec(config, source_tokenizer, target_tokenizer)` where it does not turn text into text, and
+    `feeding(config)` where it is not trained by plain teacher forcing.
 
     Raises:
         ConfigError: there is no such architecture.
@@ -68,8 +72,8 @@ def _typed(key: str, value: Any, wanted: type) -> Any:
 def build(
     name: str,
     *,
-    source_tokenizer: SentencePieceTokenizer,
-    target_tokenizer: SentencePieceTokenizer,
+    source_tokenizer: SentencePieceTokenizer | None = None,
+    target_tokenizer: SentencePieceTokenizer | None = None,
     preset: str | None = None,
     **settings: Any,
 ) -> Seq2Seq:
@@ -77,21 +81,34 @@ def build(
 
     Args:
         name: one of `names()`.
-        source_tokenizer: turns source text into ids; its vocabulary sizes the encoder.
+        source_tokenizer: turns source text into ids; its vocabulary sizes the encoder. None where sources are vectors.
         target_tokenizer: the same for the decoder.
         preset: a named config of the architecture ("paper" is the paper's own sizes); None for the small default.
         **settings: fields of the architecture's `Config` to change; unknown ones are refused.
 
     Raises:
-        ConfigError: an unknown name, preset or setting.
+        ConfigError: an unknown name, preset or setting, or a tokenizer too few.
     """
     config = configure(name, preset, **settings)
-    encoder, decoder = entry(name).build(config, source_tokenizer.vocabulary_size, target_tokenizer.vocabulary_size)
-    return Seq2Seq(
-        encoder,
-        decoder,
-        source_tokenizer=source_tokenizer,
-        target_tokenizer=target_tokenizer,
-        architecture=name,
-        config=config,
-    )
+    module = entry(name)
+    ends = codec(name, config, source_tokenizer, target_tokenizer)
+    encoder, decoder = module.build(config, ends)
+    feeding = module.feeding(config) if hasattr(module, "feeding") else None
+    return Seq2Seq(encoder, decoder, codec=ends, architecture=name, config=config, feeding=feeding)
+
+
+def codec(
+    name: str,
+    config: Any,
+    source_tokenizer: SentencePieceTokenizer | None,
+    target_tokenizer: SentencePieceTokenizer | None,
+) -> Codec:
+    """Make the codec of an architecture: text to text, unless its module says otherwise.
+
+    Raises:
+        ConfigError: a tokenizer too few.
+    """
+    make = getattr(entry(name), "codec", None)
+    if make is None:
+        return TextCodec(name, source_tokenizer, target_tokenizer)
+    return make(config, source_tokenizer, target_tokenizer)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kerass2s.attention import AdditiveAttention
+from kerass2s.codec import TextCodec
 from kerass2s.decoders import AttentionalDecoder
+from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 
 __all__ = ["CITATION", "PRESETS", "Config", "build"]
@@ -30,17 +32,16 @@ class Config:
 
 
 PRESETS = {
+    "tiny": Config(embedding_size=8, units=12, attention_units=10, readout_units=6),
     "paper": Config(embedding_size=620, units=1000, attention_units=1000, readout_units=500, dropout=0.0),
 }
 
 
-def build(
-    config: Config, source_vocabulary: int, target_vocabulary: int
-) -> tuple[RecurrentEncoder, AttentionalDecoder]:
+def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, AttentionalDecoder]:
     """Build encoder and decoder."""
-    sizes = {"embedding_size": config.embedding_size, "cell": config.cell, "units": config.units}
+    sizes = {"cell": config.cell, "units": config.units}
     encoder = RecurrentEncoder(
-        source_vocabulary,
+        Tokens(codec.source_size, config.embedding_size),
         **sizes,
         layers=config.encoder_layers,
         bidirectional=True,
@@ -48,7 +49,7 @@ def build(
         summary="both_ends",
     )
     return encoder, AttentionalDecoder(
-        target_vocabulary,
+        Tokens(codec.target_size, config.embedding_size),
         4 * config.units,
         2 * config.units,
         AdditiveAttention(config.attention_units),

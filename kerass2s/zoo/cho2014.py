@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kerass2s.codec import TextCodec
 from kerass2s.decoders import RecurrentDecoder
+from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 
 __all__ = ["CITATION", "PRESETS", "Config", "build"]
@@ -26,15 +28,20 @@ class Config:
     dropout: float = 0.1
 
 
-PRESETS = {"paper": Config(embedding_size=100, units=1000, readout_units=500, dropout=0.0)}
+PRESETS = {
+    "tiny": Config(embedding_size=8, units=12, readout_units=6),
+    "paper": Config(embedding_size=100, units=1000, readout_units=500, dropout=0.0),
+}
 
 
-def build(config: Config, source_vocabulary: int, target_vocabulary: int) -> tuple[RecurrentEncoder, RecurrentDecoder]:
+def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, RecurrentDecoder]:
     """Build encoder and decoder."""
-    sizes = {"embedding_size": config.embedding_size, "cell": "gru", "units": config.units}
-    encoder = RecurrentEncoder(source_vocabulary, **sizes, dropout=config.dropout, summary="last")
+    sizes = {"cell": "gru", "units": config.units}
+    encoder = RecurrentEncoder(
+        Tokens(codec.source_size, config.embedding_size), **sizes, dropout=config.dropout, summary="last"
+    )
     return encoder, RecurrentDecoder(
-        target_vocabulary,
+        Tokens(codec.target_size, config.embedding_size),
         config.units,
         **sizes,
         dropout=config.dropout,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kerass2s.attention import MultiplicativeAttention
+from kerass2s.codec import TextCodec
 from kerass2s.decoders import PostAttentionDecoder
+from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 
 __all__ = ["CITATION", "PRESETS", "Config", "build"]
@@ -31,32 +33,30 @@ class Config:
 
 
 PRESETS = {
+    "tiny": Config(embedding_size=8, units=12),
     "paper": Config(
         embedding_size=1000, units=1000, encoder_layers=4, decoder_layers=4, bidirectional=False, dropout=0.2
     ),
 }
 
 
-def build(
-    config: Config, source_vocabulary: int, target_vocabulary: int
-) -> tuple[RecurrentEncoder, PostAttentionDecoder]:
+def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, PostAttentionDecoder]:
     """Build encoder and decoder."""
     sizes = {
-        "embedding_size": config.embedding_size,
         "cell": config.cell,
         "units": config.units,
         "dropout": config.dropout,
         "residual": config.residual,
     }
     encoder = RecurrentEncoder(
-        source_vocabulary,
+        Tokens(codec.source_size, config.embedding_size),
         **sizes,
         layers=config.encoder_layers,
         bidirectional=config.bidirectional,
         summary="state",
     )
     return encoder, PostAttentionDecoder(
-        target_vocabulary,
+        Tokens(codec.target_size, config.embedding_size),
         encoder.output["summary"].shape[-1],
         encoder.output["memory"].shape[-1],
         MultiplicativeAttention(config.units),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kerass2s.codec import TextCodec
 from kerass2s.decoders import RecurrentDecoder
+from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 
 __all__ = ["CITATION", "PRESETS", "Config", "build"]
@@ -26,14 +28,27 @@ class Config:
     reverse_source: bool = True
 
 
-PRESETS = {"paper": Config(embedding_size=1000, units=1000, layers=4, dropout=0.0)}
+PRESETS = {
+    "tiny": Config(embedding_size=8, units=12),
+    "paper": Config(embedding_size=1000, units=1000, layers=4, dropout=0.0),
+}
 
 
-def build(config: Config, source_vocabulary: int, target_vocabulary: int) -> tuple[RecurrentEncoder, RecurrentDecoder]:
+def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, RecurrentDecoder]:
     """Build encoder and decoder."""
-    sizes = {"embedding_size": config.embedding_size, "cell": "lstm", "units": config.units, "layers": config.layers}
+    sizes = {"cell": "lstm", "units": config.units, "layers": config.layers}
     encoder = RecurrentEncoder(
-        source_vocabulary, **sizes, dropout=config.dropout, summary="state", reverse=config.reverse_source
+        Tokens(codec.source_size, config.embedding_size),
+        **sizes,
+        dropout=config.dropout,
+        summary="state",
+        reverse=config.reverse_source,
     )
     summary_size = encoder.output["summary"].shape[-1]
-    return encoder, RecurrentDecoder(target_vocabulary, summary_size, **sizes, dropout=config.dropout, bridge="pass")
+    return encoder, RecurrentDecoder(
+        Tokens(codec.target_size, config.embedding_size),
+        summary_size,
+        **sizes,
+        dropout=config.dropout,
+        bridge="pass",
+    )

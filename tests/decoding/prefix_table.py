@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerass2s.decoding import StepOutput
 
 VOCABULARY = 6
-END = 3
+START, END = 2, 3
 TOKENS = (1, 4, 5)
 BASE = VOCABULARY
 
@@ -27,11 +27,11 @@ class PrefixTable:
         logits = generator.normal(size=(batch, BASE**max_length, VOCABULARY)) * sharpness
         self.logits = logits.astype(np.float32)
 
-    def begin(self, items: list[int] | None = None) -> tuple[dict, dict]:
-        """Returns state and memory for these items, all by default."""
+    def begin(self, items: list[int] | None = None) -> tuple[dict, dict, tf.Tensor]:
+        """Returns state, memory and first ids for these items, all by default."""
         items = list(range(len(self.logits))) if items is None else items
         state = {"prefix": tf.fill([len(items)], -1), "deep": {"length": tf.zeros([len(items), 1], tf.int32)}}
-        return state, {"table": tf.gather(self.logits, tf.constant(items, tf.int32))}
+        return state, {"table": tf.gather(self.logits, tf.constant(items, tf.int32))}, tf.fill([len(items)], START)
 
     def step(self, ids: tf.Tensor, state: dict, memory: dict) -> StepOutput:
         """Follows the prefix by `ids`, unless `ids` is START; ended rows stay in range by a modulo."""

@@ -38,7 +38,8 @@ class TinyAttention:
 def graph_of(search: GreedySearch | BeamSearch, model: TinyAttention):
     def run(memory: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, tf.Tensor]:
         mask = tf.range(tf.shape(memory)[1])[None, :] < source_lengths[:, None]
-        result = search(model.step, {"hidden": memory[:, 0, :]}, {"memory": memory, "mask": mask})
+        first = tf.fill(tf.shape(source_lengths), 2)
+        result = search(model.step, {"hidden": memory[:, 0, :]}, {"memory": memory, "mask": mask}, first)
         return {name: tf.identity(part, name) for name, part in result._asdict().items() if part is not None}
 
     signature = [tf.TensorSpec([None, None, UNITS], name="memory"), tf.TensorSpec([None], tf.int32, "source_lengths")]

@@ -117,8 +117,7 @@ def scripted_step(probabilities: dict[int, list[float]], calls: list[int]):
 def test_a_long_hypothesis_that_can_still_win_by_its_length_penalty_is_found():
     # END at once has probability 0.6; the long way (4 until max_length) 0.4 with nothing lost after its first step.
     step = scripted_step({2: [0, 0, 0, 0.6, 0.4, 0], 4: [0, 0, 0, 0, 1, 0]}, [])
-    memory = {"any": tf.zeros([1])}
-    long = BeamSearch(2, 2.0, 10)(step, {}, memory)
+    long = BeamSearch(2, 2.0, 10)(step, {}, {}, tf.fill([1], 2))
     assert hypotheses(long, 0)[0] == (pytest.approx(np.log(0.4) / (15 / 6) ** 2), (4,) * 10)
     assert hypotheses(long, 0)[1] == (pytest.approx(np.log(0.6)), ())
 
@@ -127,11 +126,11 @@ def test_the_search_stops_as_soon_as_nothing_can_win():
     # After END (0.9) and [4] (0.1 * 0.9), what lives has at most 0.01.
     calls: list[int] = []
     step = scripted_step({2: [0, 0, 0, 0.9, 0.1, 0], 4: [0, 0, 0, 0.9, 0.1, 0]}, calls)
-    result = BeamSearch(2, 0.0, 200)(step, {}, {"any": tf.zeros([3])})
+    result = BeamSearch(2, 0.0, 200)(step, {}, {}, tf.fill([3], 2))
     assert [tokens for _, tokens in hypotheses(result, 2)] == [(), (4,)]
     assert len(calls) == 2
     calls.clear()
-    GreedySearch(200)(step, {}, {"any": tf.zeros([3])})
+    GreedySearch(200)(step, {}, {}, tf.fill([3], 2))
     assert len(calls) == 1
 
 
@@ -158,7 +157,7 @@ def test_an_empty_batch_gives_an_empty_result(search: GreedySearch | BeamSearch)
 def test_only_empty_hypotheses_still_have_one_column():
     step = scripted_step({2: [0, 0, 0, 1, 0, 0]}, [])
     for search in (GreedySearch(), BeamSearch(1)):
-        result = search(step, {}, {"any": tf.zeros([2])})
+        result = search(step, {}, {}, tf.fill([2], 2))
         assert result.ids.numpy().tolist() == [[[0]], [[0]]]
         assert result.lengths.numpy().tolist() == [[0], [0]]
         assert result.alignments is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 
 import keras
@@ -15,8 +14,6 @@ from kerass2s.export import export_onnx, export_saved_model, write_manifest
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
 
-TINY = {"embedding_size": 5, "units": 6, "attention_units": 4, "readout_units": 4, "encoder_layers": 2, "layers": 2}
-
 Make = Callable[[str], Seq2Seq]
 
 
@@ -26,9 +23,8 @@ def tiny(source_tokenizer: SentencePieceTokenizer, target_tokenizer: SentencePie
 
     def make(name: str) -> Seq2Seq:
         keras.utils.set_random_seed(7)
-        known = {field.name for field in fields(zoo.entry(name).Config)}
-        settings = {key: value for key, value in TINY.items() if key in known}
-        model = zoo.build(name, source_tokenizer=source_tokenizer, target_tokenizer=target_tokenizer, **settings)
+        tokenizers = {"source_tokenizer": source_tokenizer, "target_tokenizer": target_tokenizer}
+        model = zoo.build(name, **tokenizers, preset="tiny")
         for weight in model.trainable_weights:
             weight.assign(3 * weight)
         return model

@@ -27,8 +27,8 @@ def test_the_same_strings_from_everything(exported: Path, live: Seq2Seq, search:
     expected = [[one.text for one in row] for row in live.n_best(TEXTS, search)]
     assert [[one.text for one in row] for row in predictor.n_best(TEXTS, batch_size=2)] == expected
     assert predictor.search == "beam:2,max_length=6"
-    assert predictor.source_tokenizer.pieces == live.source_tokenizer.pieces
-    assert predictor.target_tokenizer.pieces == live.target_tokenizer.pieces
+    assert predictor.codec.source_tokenizer.pieces == live.source_tokenizer.pieces
+    assert predictor.codec.target_tokenizer.pieces == live.target_tokenizer.pieces
     assert predictor.n_best([]) == []
     with pytest.raises(ConfigError):
         predictor.n_best("cat")

@@ -58,12 +58,12 @@ def test_a_model_that_differs_is_seen(exported: Path, tiny: Callable[[str], Seq2
 
 
 def test_the_probes_are_the_odd_shapes(exported: Path, live: Seq2Seq):
-    probes = {probe.name: probe for probe in make_probes(live.source_tokenizer)}
-    assert probes["batch of 1, length 1"].source_ids.shape == (1, 2)
-    assert probes["batch of 17, mixed lengths"].source_ids.shape[0] == 17
-    assert probes["long"].source_ids.shape[1] > 40
-    assert probes["empty string"].source_ids.tolist() == [[END_ID]]
-    assert set(probes["all unknown"].source_ids[0].tolist()) == {UNKNOWN_ID, END_ID}
+    probes = {probe.name: probe for probe in make_probes(live.codec)}
+    assert probes["batch of 1, length 1"].source.shape == (1, 2)
+    assert probes["batch of 17, mixed lengths"].source.shape[0] == 17
+    assert probes["long"].source.shape[1] > 40
+    assert probes["empty"].source.tolist() == [[END_ID]]
+    assert set(probes["strange"].source[0].tolist()) == {UNKNOWN_ID, END_ID}
     assert TOLERANCE == 1e-4
 
 

@@ -33,8 +33,7 @@ def model(request: pytest.FixtureRequest) -> Seq2Seq:
         name,
         source_tokenizer=SentencePieceTokenizer.train(["abcd"], "char"),
         target_tokenizer=SentencePieceTokenizer.train(["A B C"], "word"),
-        units=12,
-        embedding_size=8,
+        preset="tiny",
         **settings,
     )
     for variable in model.trainable_variables:
@@ -49,7 +48,7 @@ def stepwise(model: Seq2Seq, source: np.ndarray, target: np.ndarray) -> tuple[np
     for position in range(target.shape[1]):
         made = model.decoder.step(tf.constant(target[:, position]), state, start.memory)
         state = made.state
-        logits.append(made.logits.numpy())
+        logits.append(made.prediction.numpy())
         alignments.append(made.alignment)
     return np.stack(logits, 1), alignments
 

@@ -36,8 +36,7 @@ def make(source_tokenizer, target_tokenizer):
             name,
             source_tokenizer=source_tokenizer,
             target_tokenizer=target_tokenizer,
-            units=16,
-            embedding_size=8,
+            preset="tiny",
             **settings,
         )
         model.compile(optimizer=keras.optimizers.Adam(0.01, clipnorm=1.0), loss=TokenCrossentropy(0.05))
@@ -110,7 +109,7 @@ def test_subword_sampling_is_for_training_alone(lexicon) -> None:
     model = zoo.build("luong2015", source_tokenizer=sampled, target_tokenizer=sampled, units=16, embedding_size=8)
     model.compile()
     model.fit([Pair(word, word) for word in words], validation_data=[Pair("sat", "sat")], verbose=0)
-    batches = {tuple(model.source_batch(tf.constant(["stackstick"]))[0].numpy()[0]) for _ in range(20)}
+    batches = {tuple(model.codec.source({"text": tf.constant(["stackstick"])})[0].numpy()[0]) for _ in range(20)}
     assert len(batches) == 1
     assert len({tuple(sampled.tokenize(tf.constant(["stackstick"])).to_list()[0]) for _ in range(20)}) > 1
 
@@ -177,9 +176,9 @@ def test_a_preset_with_a_missing_or_damaged_file_is_refused(make, file: str, tmp
         ('"format": 1', '"format": 2', "reads format 1"),
         ('"architecture"', '"architektur"', "must have the keys"),
         ('"luong2015"', '"loung2015"', "No such architecture"),
-        ('"units": 16', '"unitz": 16', "did you mean 'units'"),
-        ('"units": 16', '"units": "16"', "must be of type int"),
-        ('"units": 16', '"units": 17', "not the weights of this config"),
+        ('"units": 12', '"unitz": 16', "did you mean 'units'"),
+        ('"units": 12', '"units": "12"', "must be of type int"),
+        ('"units": 12', '"units": 13', "not the weights of this config"),
         ('"source.spm"', '"../source.spm"', "'files' must name"),
     ],
 )
@@ -207,7 +206,7 @@ def test_unknown_settings_are_refused(source_tokenizer, target_tokenizer) -> Non
         ({"units": 0}, "at least 1"),
         ({"dropout": -0.1}, "at least 0"),
         ({"cell": "rnn"}, "lstm, gru"),
-        ({"preset": "big"}, "has the presets paper"),
+        ({"preset": "big"}, "has the presets tiny, paper"),
     ]:
         with pytest.raises(UserError, match=message):
             zoo.build("luong2015", **tokenizers, **settings)

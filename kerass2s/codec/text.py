@@ -1,0 +1,200 @@
+"""Text to text: two tokenizers, batches of pairs of strings, and the in-graph way from strings to ids and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerass2s.data import Batching, BucketByExamples, Pair, batches, to_dataset
+from kerass2s.data.pipeline import with_end
+from kerass2s.decoding import GreedySearch
+from kerass2s.errors import ConfigError
+from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
+from kerass2s.training import Perplexity, SequenceAccuracy, TokenAccuracy, TokenCrossentropy
+
+__all__ = ["TextCodec", "TextTargets", "counted", "need_tokenizer"]
+
+
+def need_tokenizer(architecture: str, side: str, tokenizer: Any) -> SentencePieceTokenizer:
+    """Return the tokenizer, or say which one is missing.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if tokenizer is None:
+        raise ConfigError(f"Architecture {architecture} needs a tokenizer: give {side}_tokenizer. Received: None")
+    return tokenizer
+
+
+def counted(batched: tf.data.Dataset) -> tf.data.Dataset:
+    """Give batches whose number is known.
+
+    Keras warns at the end of a dataset whose length it does not know, and shows no progress until then. Shuffling can
+    move that length by a batch, so the next pass lends what is missing.
+    """
+    return batched.repeat().take(int(batched.reduce(np.int64(0), lambda count, *_: count + 1)))
+
+
+class TextTargets:
+    """The target half of every codec whose targets are text: ids, the loss on them, and strings of them."""
+
+    target_tokenizer: SentencePieceTokenizer
+
+    @property
+    def target_size(self) -> int:
+        """V of the target."""
+        return self.target_tokenizer.vocabulary_size
+
+    def loss(self) -> keras.losses.Loss:
+        """Make the loss of `compile` where none is given."""
+        return TokenCrossentropy()
+
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Make the metrics of `compile` where none are given."""
+        return [TokenAccuracy(), SequenceAccuracy(), Perplexity()]
+
+    def search(self) -> GreedySearch:
+        """Make the search where none is given."""
+        return GreedySearch()
+
+    def first(self, source: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Return what the decoder is fed before its first output: START, int32 [B]."""
+        return tf.fill([tf.shape(source)[0]], START_ID)
+
+    def texts(self, target_ids: tf.Tensor, request: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Detokenise in the graph, `target_ids int32 [B, K, T] -> string [B, K]`; `request` is what was asked."""
+        rows, beams, time = tf.unstack(tf.shape(target_ids))
+        texts = self.target_tokenizer.detokenize(tf.reshape(target_ids, [rows * beams, time]))
+        return tf.reshape(texts, [rows, beams])
+
+    def decode(self, ids: Sequence[int], source: Any) -> str:
+        """Turn the ids of an answer to `source` into text, without a graph."""
+        return self.target_tokenizer.decode(ids)
+
+    def target_pieces(self, ids: Sequence[int], source: Any) -> list[str]:
+        """Name the tokens of an answer to `source`, for people."""
+        pieces = self.target_tokenizer.pieces
+        return [pieces[each] for each in ids]
+
+    def labels(self, targets: tf.Tensor, request: dict[str, tf.Tensor]) -> tf.RaggedTensor:
+        """Tokenise targets in the graph, `string [B] -> int32 [B, None]`, each row with its END."""
+        return with_end(self.target_tokenizer.tokenize(targets))
+
+
+class TextCodec(TextTargets):
+    """Text to text.
+
+    A `request` is what a user hands over, here `{"text": string [B]}`; `source` is what the encoder reads, here
+    `source_ids int32 [B, S]` with `source_lengths int32 [B]`.
+
+    Args:
+        architecture: for messages.
+        source_tokenizer: source text to ids; its subword sampling, if any, is used in training alone.
+        target_tokenizer: target text to ids and back, likewise.
+
+    Raises:
+        ConfigError: a tokenizer is missing.
+    """
+
+    source_name: ClassVar[str] = "source_ids"
+    request_spec: ClassVar[dict[str, tf.TensorSpec]] = {"text": tf.TensorSpec([None], tf.string, name="text")}
+    source_spec: ClassVar[dict[str, tf.TensorSpec]] = {
+        "source_ids": tf.TensorSpec([None, None], tf.int32, name="source_ids"),
+        "source_lengths": tf.TensorSpec([None], tf.int32, name="source_lengths"),
+    }
+
+    def __init__(self, architecture: str, source_tokenizer: Any, target_tokenizer: Any) -> None:
+        source_tokenizer = need_tokenizer(architecture, "source", source_tokenizer)
+        target_tokenizer = need_tokenizer(architecture, "target", target_tokenizer)
+        # Subword sampling is for training alone: everything else sees each text's one segmentation.
+        self._training = (source_tokenizer, target_tokenizer)
+        self.source_tokenizer = source_tokenizer.with_sampling(None)
+        self.target_tokenizer = target_tokenizer.with_sampling(None)
+
+    @property
+    def source_size(self) -> int:
+        """V of the source."""
+        return self.source_tokenizer.vocabulary_size
+
+    def tokenizers(self) -> dict[str, SentencePieceTokenizer]:
+        """The two tokenizers, under "source" and "target"."""
+        return {"source": self.source_tokenizer, "target": self.target_tokenizer}
+
+    # === Training ===
+
+    def batches(self, data: Any, batching: Batching | None, seed: int | None) -> Any:
+        """Turn pairs of strings into batches, shuffled if there is a seed; leave anything else to Keras.
+
+        Raises:
+            ConfigError: there are no pairs.
+        """
+        if isinstance(data, Sequence) and not data:
+            raise ConfigError(f"There is nothing to train or evaluate on. Received: {data!r}")
+        if isinstance(data, Sequence) and len(data[0]) >= 2 and isinstance(data[0][0], str):
+            data = to_dataset([Pair(*pair) for pair in data])
+        if not _is_text(data):
+            return data
+        tokenizers = (self.source_tokenizer, self.target_tokenizer) if seed is None else self._training
+        return counted(batches(data, *tokenizers, batching or BucketByExamples(), shuffle_seed=seed))
+
+    # === Requests ===
+
+    def check(self, sources: Any) -> None:
+        """Refuse what is not a list of texts.
+
+        Raises:
+            ConfigError: `sources` is a single string.
+        """
+        if isinstance(sources, str):
+            raise ConfigError(f"Give a list of texts, not one text. Received: {sources!r}")
+
+    def request(self, sources: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Make a request of some texts."""
+        return {"text": tf.constant(list(sources), tf.string)}
+
+    def rows(self, sources: Sequence[str]) -> list[np.ndarray]:
+        """Tokenise outside the graph: the row of source ids of each text, END included."""
+        return [np.array([*self.source_tokenizer.encode(text), END_ID], np.int32) for text in sources]
+
+    def example(self, generator: np.random.Generator, length: int) -> str:
+        """Make a random text of the source's own pieces."""
+        known = np.arange(END_ID + 1, self.source_size)
+        return self.source_tokenizer.decode(generator.choice(known, length).tolist()) if len(known) else ""
+
+    def strange(self) -> list[str]:
+        """Make the empty text, and texts of one character that the tokenizer does not know."""
+        private = (chr(code) for code in range(0xE000, 0xF8FF))
+        unknown = next(text for text in private if UNKNOWN_ID in self.source_tokenizer.encode(text))
+        return ["", unknown, unknown * 3]
+
+    def source_pieces(self, source: str) -> list[str]:
+        """Name the tokens of a source, its END included."""
+        pieces = self.source_tokenizer.pieces
+        return [*(pieces[each] for each in self.source_tokenizer.encode(source)), "(end)"]
+
+    # === Graph ===
+
+    def source(self, request: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Tokenise in the graph, `text string [B] -> source_ids int32 [B, S], source_lengths int32 [B]`.
+
+        Every source ends with the end id, so that an empty string still has one position.
+        """
+        ids = with_end(self.source_tokenizer.tokenize(request["text"]))
+        return ids.to_tensor(PAD_ID), tf.cast(ids.row_lengths(), tf.int32)
+
+    def encoder_inputs(self, source: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Make the encoder's inputs; ids beyond a row's length are ignored, whatever they are."""
+        positions = tf.range(tf.shape(source)[1])
+        return {"source_ids": tf.where(positions[None, :] < lengths[:, None], source, PAD_ID)}
+
+
+def _is_text(data: Any) -> bool:
+    """Tell whether `data` is a tf.data.Dataset of (source, target) string scalars."""
+    if not isinstance(data, tf.data.Dataset):
+        return False
+    spec = data.element_spec
+    return isinstance(spec, tuple) and len(spec) == 2 and all(getattr(s, "dtype", None) == tf.string for s in spec)
