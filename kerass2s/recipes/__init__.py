@@ -14,7 +14,7 @@ from kerass2s.errors import ConfigError
 TOKENIZER_KINDS = ("char", "word", "unigram", "bpe")
 BATCHING_KINDS = ("examples", "tokens")
 DECAYS = ("none", "linear", "cosine")
-DATA_NAMES = ("cmudict",)
+DATA_NAMES = ("cmudict", "scan_simple", "scan_length", "scan_addprim_jump")
 
 
 # === Recipe ===

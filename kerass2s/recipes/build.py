@@ -26,11 +26,11 @@ def load_data(recipe: Recipe) -> tuple[list[Pair], list[Pair]]:
         ConfigError: The recipe names no data.
         DataError: A file that is missing or broken.
     """
-    from kerass2s import cmudict
+    from kerass2s import cmudict, scan
 
     data = recipe.data
-    if data.name == "cmudict":
-        parts = cmudict.load_split()
+    if data.name:
+        parts = cmudict.load_split() if data.name == "cmudict" else scan.load_split(data.name.removeprefix("scan_"))
         train, dev = parts["train"], parts["dev"]
     elif data.train and data.dev:
         train, dev = read_pairs(data.train), read_pairs(data.dev)
