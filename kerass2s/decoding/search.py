@@ -112,7 +112,7 @@ def log_probabilities(logits: tf.Tensor) -> tf.Tensor:
 
 def write(buffer: tf.Tensor, t: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Returns buffer [N, L, ...] with values [N, ...] at position t of its second axis."""
-    length = buffer.shape[1]
+    length = tf.shape(buffer)[1] if buffer.shape[1] is None else buffer.shape[1]
     here = tf.reshape(tf.range(length), [1, length] + [1] * (len(buffer.shape) - 2)) == t
     return tf.where(here, tf.expand_dims(values, 1), buffer)
 
@@ -139,7 +139,7 @@ def search_loop(
         return t + 1, advance(t, carry, step(carry.ids, carry.state, memory))
 
     t, carry = take(tf.constant(0), carry)
-    shapes = tf.nest.map_structure(_any_batch, carry)._replace(state=tf.nest.map_structure(_may_grow, carry.state))
+    shapes = tf.nest.map_structure(any_batch, carry)._replace(state=tf.nest.map_structure(may_grow, carry.state))
     _, carry = tf.while_loop(
         lambda t, carry: (t < max_length) & tf.reduce_any(carry.running),
         take,
@@ -149,12 +149,13 @@ def search_loop(
     return carry
 
 
-def _any_batch(tensor: tf.Tensor) -> tf.TensorShape:
+def any_batch(tensor: tf.Tensor) -> tf.TensorShape:
+    """Returns the shape of a tensor [N, ...] in a loop, where N may be any number."""
     return tf.TensorShape([None] * min(1, len(tensor.shape))).concatenate(tensor.shape[1:])
 
 
-def _may_grow(tensor: tf.Tensor) -> tf.TensorShape:
-    """A state [N, ..., D] keeps its last axis only: a cache grows along another from step to step."""
+def may_grow(tensor: tf.Tensor) -> tf.TensorShape:
+    """Returns the shape of a state [N, ..., D] in a loop: a cache grows along any axis but the last."""
     free = max(1, len(tensor.shape) - 1)
     return tf.TensorShape([None] * free).concatenate(tensor.shape[free:])
 

@@ -11,6 +11,9 @@ from kerass2s.errors import ConfigError
 
 __all__ = ["TokenCrossentropy"]
 
+IMPOSSIBLE = -1e8
+"""Log-probabilities below are of what a model rules out."""
+
 
 @keras.saving.register_keras_serializable("kerass2s")
 class TokenCrossentropy(keras.losses.Loss):
@@ -20,7 +23,8 @@ class TokenCrossentropy(keras.losses.Loss):
     their sum, so padding changes nothing.
 
     Args:
-        label_smoothing: ε in [0, 1): the label gets 1 − ε, and ε is spread over all V (Szegedy et al. 2016).
+        label_smoothing: ε in [0, 1): the label gets 1 − ε, and ε is spread over all V (Szegedy et al. 2016), or over
+            those that are possible where a model rules some out by a log-probability of -1e9.
         reduction: as in Keras; the default is the true mean per token.
         name: the name of the loss.
         dtype: as in Keras.
@@ -47,7 +51,10 @@ class TokenCrossentropy(keras.losses.Loss):
         loss = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
         if not self.label_smoothing:
             return loss
-        uniform = -ops.mean(ops.log_softmax(y_pred, axis=-1), axis=-1)
+        log_probs = ops.log_softmax(y_pred, axis=-1)
+        possible = log_probs > IMPOSSIBLE
+        count = ops.sum(ops.cast(possible, log_probs.dtype), axis=-1)
+        uniform = -ops.sum(ops.where(possible, log_probs, 0), axis=-1) / count
         return (1 - self.label_smoothing) * loss + self.label_smoothing * uniform
 
     def get_config(self) -> dict[str, Any]:

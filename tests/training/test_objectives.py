@@ -32,6 +32,14 @@ def test_label_smoothing() -> None:
     assert float(loss) == pytest.approx(expected, abs=1e-6)
 
 
+def test_label_smoothing_leaves_out_what_is_ruled_out() -> None:
+    wide = np.concatenate([LOGITS, np.full([2, 2, 3], -1e9, np.float32)], -1)
+    smoothed = TokenCrossentropy(label_smoothing=0.1)
+    assert float(smoothed(LABELS, wide, sample_weight=WEIGHTS)) == pytest.approx(
+        float(smoothed(LABELS, LOGITS, sample_weight=WEIGHTS)), abs=1e-6
+    )
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.0, 2.0])
 def test_label_smoothing_out_of_range(value: float) -> None:
     with pytest.raises(ConfigError, match="Received"):
