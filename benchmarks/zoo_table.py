@@ -32,7 +32,7 @@ from kerass2s.text import SentencePieceTokenizer
 
 RESULTS = Path(__file__).parent.parent / "docs" / "zoo_results.json"
 WEIGHTS = 1_000_000
-EPOCHS = 8
+EPOCHS = 5
 BATCH = 64
 WARMUP_STEPS = 200
 WORDS, DEV_WORDS = 20_000, 2_000
@@ -51,6 +51,13 @@ WIDTHS: dict[str, Callable[[int], dict[str, Any]]] = {
     "cho2014": lambda width: recurrent(width, readout_units=width // 2),
     "bahdanau2015": lambda width: recurrent(width, attention_units=width, readout_units=width // 2),
     "luong2015": recurrent,
+    "pytorch_tutorial2017": lambda width: {"units": width},
+    "gnmt2016": lambda width: recurrent(width, attention_units=width),
+    "convs2s2017": lambda width: {"units": width, "embedding_size": width},
+    "transformer2017": lambda width: {"units": width, "feed_forward_units": 2 * width},
+    "pointer_generator2017": lambda width: recurrent(width, attention_units=width),
+    "hard_monotonic2019": lambda width: recurrent(width, readout_units=width),
+    "keras_lstm_seq2seq": lambda width: {"units": width},
 }
 PEAK_RATE = {"convs2s2017": 0.001, "transformer2017": 0.001}
 RECURRENT_PEAK_RATE = 0.002

@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from kerass2s.errors import UserError
     from kerass2s.seq2seq import Seq2Seq
     from kerass2s.text import Sampling, SentencePieceTokenizer
-    from kerass2s.training import FreeRunningValidation, TeacherForcing, TokenCrossentropy
+    from kerass2s.training import (
+        ConstantDecay,
+        ExponentialDecay,
+        FreeRunning,
+        FreeRunningValidation,
+        InverseSigmoidDecay,
+        LinearDecay,
+        ScheduledSampling,
+        TeacherForcing,
+        TeacherForcingRatio,
+        TokenCrossentropy,
+    )
 
 __version__ = "0.1.0"
 
@@ -21,14 +32,21 @@ _ROOMS = {
     "BeamSearch": "decoding",
     "BucketByExamples": "data",
     "BucketByTokens": "data",
+    "ConstantDecay": "training",
+    "ExponentialDecay": "training",
+    "FreeRunning": "training",
     "FreeRunningValidation": "training",
     "GreedySearch": "decoding",
     "Hypothesis": "decoding",
+    "InverseSigmoidDecay": "training",
+    "LinearDecay": "training",
     "Pair": "data",
     "Sampling": "text",
+    "ScheduledSampling": "training",
     "SentencePieceTokenizer": "text",
     "Seq2Seq": "seq2seq",
     "TeacherForcing": "training",
+    "TeacherForcingRatio": "training",
     "TokenCrossentropy": "training",
     "UserError": "errors",
     "read_pairs": "data",
@@ -40,14 +58,21 @@ __all__ = [
     "BeamSearch",
     "BucketByExamples",
     "BucketByTokens",
+    "ConstantDecay",
+    "ExponentialDecay",
+    "FreeRunning",
     "FreeRunningValidation",
     "GreedySearch",
     "Hypothesis",
+    "InverseSigmoidDecay",
+    "LinearDecay",
     "Pair",
     "Sampling",
+    "ScheduledSampling",
     "SentencePieceTokenizer",
     "Seq2Seq",
     "TeacherForcing",
+    "TeacherForcingRatio",
     "TokenCrossentropy",
     "UserError",
     "read_pairs",

@@ -64,11 +64,24 @@ class BothEndsSummary(LastSummary):
         return ops.concatenate([first, super().call(memory, memory_mask)], axis=-1)
 
 
+@keras.saving.register_keras_serializable("kerass2s")
+class FirstBackwardSummary(keras.layers.Layer):
+    """The backward half of the first encoding, `memory [B, S, M], mask [B, S] -> [B, M/2]`.
+
+    Of a memory [forward; backward] that is the end of the backward reading (Bahdanau, Cho and Bengio 2015, A.2.2).
+    """
+
+    def call(self, memory: Any, memory_mask: Any) -> Any:
+        """Return the second half of e_1."""
+        return memory[:, 0, memory.shape[-1] // 2 :] * ops.cast(memory_mask[:, :1], memory.dtype)
+
+
 SUMMARIES: dict[str, type[keras.layers.Layer]] = {
     "last": LastSummary,
     "mean": MeanSummary,
     "max": MaxSummary,
     "both_ends": BothEndsSummary,
+    "first_backward": FirstBackwardSummary,
 }
 """The summaries over encodings. An encoder also knows "state": the final states of all its layers, side by side."""
 

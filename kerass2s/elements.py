@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerass2s.text import PAD_ID
+from kerass2s.text import PAD_ID, UNKNOWN_ID
 
-__all__ = ["Elements", "OneHotTokens", "Tokens", "Vectors"]
+__all__ = ["Elements", "OneHotTokens", "OpenTokens", "Tokens", "Vectors"]
 
 
 class Tokens:
@@ -38,6 +38,28 @@ class Tokens:
     def embedding(self, side: str) -> keras.layers.Layer:
         """Make the layer from elements [...] to vectors [..., E], named `source_embedding` or `target_embedding`."""
         return keras.layers.Embedding(self.size, self.embedding_size, name=f"{side}_embedding")
+
+
+class OpenTokens(Tokens):
+    """Token ids of an open vocabulary: those of V and more stand for tokens without a row in the table, all unknown.
+
+    Args:
+        vocabulary_size: V.
+        embedding_size: E.
+    """
+
+    def embedding(self, side: str) -> keras.layers.Layer:
+        """Make the layer from ids [...] to vectors [..., E]."""
+        return OpenEmbedding(self.size, self.embedding_size, name=f"{side}_embedding")
+
+
+@keras.saving.register_keras_serializable("kerass2s")
+class OpenEmbedding(keras.layers.Embedding):
+    """A learned table, `ids [...] -> [..., E]`, with the row of the unknown for ids beyond it."""
+
+    def call(self, ids: Any) -> Any:
+        """Look ids up."""
+        return super().call(ops.where(ids < self.input_dim, ids, UNKNOWN_ID))
 
 
 class OneHotTokens(Tokens):

@@ -21,7 +21,6 @@ from kerass2s.decoding import GreedySearch, Hypothesis, search_spec
 from kerass2s.errors import ExportError, UserError
 from kerass2s.evaluation import evaluate_texts
 from kerass2s.export import write_manifest
-from kerass2s.export.predictor import padded
 from kerass2s.export.verify import TOLERANCE, Probe, replay
 from kerass2s.plots import attention_map, save_attention, save_losses
 from kerass2s.recipes import Recipe, build
@@ -251,10 +250,10 @@ def _compare(
         ExportError: A string differs, or a score by more than the tolerance.
     """
     batches = [list(words[i : i + BATCH]) for i in range(0, len(words), BATCH)]
-    probes = [Probe(f"words {i}", batch, *padded(model.codec.rows(batch))) for i, batch in enumerate(batches)]
+    probes = [Probe.of(f"words {i}", batch, model.codec, {}) for i, batch in enumerate(batches)]
     found = {}
     for name in ("saved_model/1", "model.onnx"):
-        answers = replay(directory / name, probes, model.codec.source_name)
+        answers = replay(directory / name, probes, model.codec)
         texts, scores = [], []
         for i in range(len(probes)):
             texts += [model.target_tokenizer.decode(row) for row in answers[f"{i}.target_ids"][:, 0].tolist()]

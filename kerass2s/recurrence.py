@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import ops
 
 from kerass2s.context import choose
 
@@ -15,35 +16,57 @@ STATE_PARTS = {"lstm": ("h", "c"), "gru": ("h",)}
 
 
 class RecurrentStack:
-    """Stacked recurrent layers of a decoder; residual connections from the second layer on, dropout between layers.
+    """Stacked recurrent layers of a decoder, with dropout between them.
 
-    `sizes` names every state tensor ("h_0", "c_0", "h_1", …) and gives its width U, all batch first.
+    `sizes` names every state tensor ("h_0", "c_0", "h_1", …) and gives its width U, all batch first; `top` names the
+    last layer's h.
+
+    Args:
+        cell: "lstm" or "gru".
+        units: U.
+        layers: how many.
+        dropout: rate on the input of each layer, in training only.
+        residual: the first layer whose input is added to its output, counted from 0; 0 for none, since the lowest
+            layer's input is of another size.
+        below: how many layers another stack has below this one; the count goes on from there.
     """
 
-    def __init__(self, cell: str, units: int, layers: int, dropout: float, residual: bool) -> None:
+    def __init__(
+        self, cell: str, units: int, layers: int = 1, dropout: float = 0.0, residual: int = 0, below: int = 0
+    ) -> None:
         make = choose("cell", cell, CELLS)
+        self.units = units
         self.parts = STATE_PARTS[cell]
         self.residual = residual
-        self.layers = [make(units, return_sequences=True, name=f"{cell}_{i}") for i in range(layers)]
+        self.numbers = range(below, below + layers)
+        self.layers = [make(units, return_sequences=True, name=f"{cell}_{i}") for i in self.numbers]
         for layer in self.layers:
             layer.cell.name = f"{layer.name}_cell"  # the step's graph holds the cells, and its names must differ
-        self.dropouts = [keras.layers.Dropout(dropout, name=f"{cell}_{i}_dropout") for i in range(layers)]
-        self.sizes = {f"{part}_{i}": units for i in range(layers) for part in self.parts}
+        self.dropouts = [keras.layers.Dropout(dropout, name=f"{cell}_{i}_dropout") for i in self.numbers]
+        self.sizes = {f"{part}_{i}": units for i in self.numbers for part in self.parts}
+        self.top = f"h_{self.numbers[-1]}"
 
-    def sequence(self, inputs: Any, state: dict[str, Any]) -> Any:
-        """Run over time, `inputs [B, T, N] -> outputs [B, T, U]`, from the given first state."""
-        for i, layer in enumerate(self.layers):
+    def sequence(self, inputs: Any, state: dict[str, Any], along: Any = None) -> Any:
+        """Run over time, `inputs [B, T, N] -> outputs [B, T, U]`, from the given first state.
+
+        `along [B, T, M]`, if any, stands beside the input of every layer.
+        """
+        for i, layer, dropout in zip(self.numbers, self.layers, self.dropouts, strict=True):
             first = [state[f"{part}_{i}"] for part in self.parts]
-            outputs = layer(self.dropouts[i](inputs), initial_state=first)
-            inputs = inputs + outputs if self.residual and i > 0 else outputs
+            outputs = layer(dropout(_beside(inputs, along)), initial_state=first)
+            inputs = inputs + outputs if 0 < self.residual <= i else outputs
         return inputs
 
-    def step(self, inputs: Any, state: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Run one position, `inputs [B, N] -> output [B, U], next state`; the cells are the layers' own."""
+    def step(self, inputs: Any, state: dict[str, Any], along: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Run one position, `inputs [B, N], along [B, M] -> output [B, U], next state`; the cells are the layers'."""
         following = {}
-        for i, layer in enumerate(self.layers):
+        for i, layer, dropout in zip(self.numbers, self.layers, self.dropouts, strict=True):
             names = [f"{part}_{i}" for part in self.parts]
-            outputs, new = layer.cell(self.dropouts[i](inputs), [state[name] for name in names])
+            outputs, new = layer.cell(dropout(_beside(inputs, along)), [state[name] for name in names])
             following.update(zip(names, new, strict=True))
-            inputs = inputs + outputs if self.residual and i > 0 else outputs
+            inputs = inputs + outputs if 0 < self.residual <= i else outputs
         return inputs, following
+
+
+def _beside(inputs: Any, along: Any) -> Any:
+    return inputs if along is None else ops.concatenate([inputs, along], axis=-1)

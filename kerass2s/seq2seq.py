@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,14 +15,14 @@ from kerass2s.codec import Codec
 from kerass2s.data import Batching, Pair
 from kerass2s.data.pipeline import shift
 from kerass2s.decoders import Decoder
-from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, SearchResult
+from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, Rollout, SearchResult, Trajectory
 from kerass2s.errors import ConfigError
 from kerass2s.text import PAD_ID, SentencePieceTokenizer
 from kerass2s.training import TeacherForcing
 
 __all__ = ["Search", "Seq2Seq"]
 
-Search = GreedySearch | BeamSearch
+Search = GreedySearch | BeamSearch | Rollout
 
 
 class _GraphCache:
@@ -94,7 +94,18 @@ class Seq2Seq(keras.Model):
         source = {name: inputs[name] for name in self.encoder.input}
         target = inputs[self.decoder.target_name]
         start = self.decoder.begin(self.encoder(source, training=training))
-        return self.feeding(self.decoder, target, start) if training else self.decoder.sequence(target, start)
+        if training:
+            return self.feeding(self.decoder, target, start, self._updates())
+        return self.decoder.sequence(target, start)
+
+    def _updates(self) -> Any:
+        """Count the updates so far, which is where a curriculum stands; saved with the optimizer."""
+        return self.optimizer.iterations if self.compiled else 0
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Train on a batch as `keras.Model.train_step` does, and report what the feeding has to show."""
+        shown = self.feeding.report(self._updates())
+        return {**super().train_step(data), **shown}
 
     def compile(
         self,
@@ -110,10 +121,12 @@ class Seq2Seq(keras.Model):
 
         Args:
             optimizer: a Keras optimizer or its name; gradient clipping and learning-rate schedules are its own.
-            loss: None for that of the targets: `TokenCrossentropy()` for tokens.
+            loss: None for that of the targets: `TokenCrossentropy()` for tokens, the mean squared error for vectors;
+                with vectors, any Keras loss over their last axis. Keras' own default of `reduction` divides by the
+                padded steps too, "mean_with_sample_weight" by the real ones.
             feeding: what the decoder is fed in training; None for the architecture's own, mostly `TeacherForcing()`.
             weighted_metrics: None for those of the targets: token accuracy, sequence accuracy and perplexity for
-                tokens, padding left out.
+                tokens, the mean absolute error for vectors, padding left out.
             jit_compile: off by default: on a CPU it costs more than it brings.
             **options: `run_eagerly`, `steps_per_execution`, … of `keras.Model.compile`.
         """
@@ -150,6 +163,7 @@ class Seq2Seq(keras.Model):
 
         Args:
             x: a list of pairs, a tf.data.Dataset of (source, target) strings, or anything `keras.Model.fit` takes.
+                A side that is vectors is an array of floats, [S, N] or [T, D].
             y: only as in `keras.Model.fit`.
             validation_data: of the same kinds; scored teacher forced. See `FreeRunningValidation` for the other way.
             batching: how pairs are put into batches; None for `BucketByExamples()`.
@@ -177,22 +191,28 @@ class Seq2Seq(keras.Model):
     # === Inference graph ===
 
     def search_graph(
-        self, source: tf.Tensor, source_lengths: tf.Tensor, search: Search, encoder: Any = None
-    ) -> SearchResult:
+        self, source: tf.Tensor, source_lengths: tf.Tensor, search: Search, encoder: Any = None, **settings: tf.Tensor
+    ) -> SearchResult | Trajectory:
         """Search in the graph, `source_ids int32 [B, S], source_lengths int32 [B] -> SearchResult`.
 
-        What stands beyond a row's length is ignored, whatever it is. `encoder` stands in for the model's own where an
-        exporter needs another form of the same function.
+        Where sources are vectors, the source is `float32 [B, S, N]`; where targets are, a `Trajectory` is returned.
+        What stands beyond a row's length is ignored, whatever it is.
+
+        Args:
+            source: the padded source.
+            source_lengths: how many elements of each row are real.
+            search: how to decode.
+            encoder: stands in for the model's own where an exporter needs another form of the same function.
+            **settings: what the search is to take from the graph in place of its own; see `Codec.settings`.
         """
         start = self.decoder.begin((encoder or self.encoder)(self.codec.encoder_inputs(source, source_lengths)))
-        return search(self.decoder.step, start.state, start.memory, self.codec.first(source, source_lengths))
+        first = self.codec.first(source, source_lengths)
+        return search(self.decoder.step, start.state, start.memory, first, **settings)
 
     def _search_function(self, search: Search) -> Any:
         @tf.function(input_signature=[self.codec.request_spec])
-        def run(request: dict[str, tf.Tensor]) -> tuple[Any, ...]:
-            found = self.search_graph(*self.codec.source(request), search)
-            alignments = () if found.alignments is None else (found.alignments,)
-            return self.codec.texts(found.ids, request), found.scores, found.ids, found.lengths, *alignments
+        def run(request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return self.codec.answers(self.search_graph(*self.codec.source(request), search).named(), request)
 
         return run
 
@@ -203,30 +223,49 @@ class Seq2Seq(keras.Model):
 
         Args:
             sources: any strings, the empty one too; arrays [S, N] where the architecture reads vectors.
-            search: None for `GreedySearch()`.
+            search: None for `GreedySearch()`, or `Rollout()` where targets are vectors.
             batch_size: sources decoded at once; those of similar length share a batch.
 
         Raises:
-            ConfigError: `sources` is not a list of what the architecture reads.
+            UserError: `sources` is not a list of what the architecture reads, or its targets are no tokens.
         """
+        self.codec.need_tokens("n_best")
+        return self._decode(sources, search, batch_size, self.codec.hypotheses)
+
+    def generate(self, sources: Sequence[Any], search: Search | None = None, batch_size: int = 64) -> list[Any]:
+        """Decode each source and return the best output of each, in order; see `n_best`.
+
+        An output is a text, or an array [T, D] where the architecture predicts vectors: `search` is then a `Rollout`,
+        whose horizon is T.
+        """
+        return self._decode(sources, search, batch_size, self.codec.best)
+
+    def _decode(
+        self, sources: Sequence[Any], search: Search | None, batch_size: int, read: Callable[[dict, Any], Any]
+    ) -> list[Any]:
+        """Search for each source, those of similar length together, and `read` each row of the answers."""
         self.codec.check(sources)
         search = search or self.codec.search()
+        self.codec.settings(search)  # refuses a search for other targets
         run = self._graphs.get(search, lambda: self._search_function(search))
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-        found: list[list[Hypothesis]] = [[] for _ in sources]
+        found: list[Any] = [None] * len(sources)
         for begin in range(0, len(order), batch_size):
             rows = order[begin : begin + batch_size]
-            answer = [part.numpy() for part in run(self.codec.request([sources[i] for i in rows]))]
+            answers = run(self.codec.request([sources[i] for i in rows]))
+            answers = {name: part.numpy() for name, part in answers.items()}
             for row, i in enumerate(rows):
-                found[i] = _hypotheses([part[row] for part in answer])
+                found[i] = read({name: part[row] for name, part in answers.items()}, sources[i])
         return found
 
-    def generate(self, sources: Sequence[Any], search: Search | None = None, batch_size: int = 64) -> list[str]:
-        """Decode each source and return the best output of each, in order; see `n_best`."""
-        return [hypotheses[0].text for hypotheses in self.n_best(sources, search, batch_size)]
-
     def score_pairs(self, pairs: Sequence[Pair], batch_size: int = 64) -> np.ndarray:
-        """Return the log-probability (nats, the end included) of each given target, `[N]` in order."""
+        """Return the log-probability (nats, the end included) of each given target, `[N]` in order.
+
+        Raises:
+            UserError: a source is not what the architecture reads, or its targets are no tokens.
+        """
+        self.codec.need_tokens("score_pairs")
+        self.codec.check([pair[0] for pair in pairs])
         run = self._graphs.get("score", self._score_function)
         scores = [np.zeros([0], np.float32)]
         for begin in range(0, len(pairs), batch_size):
@@ -294,10 +333,11 @@ class Seq2Seq(keras.Model):
         Args:
             path: the directory (SavedModel) or file (ONNX) to write.
             format: "tf_saved_model" or "onnx".
-            search: what the export decodes with; None for `GreedySearch()` where the targets are text.
+            search: what the export decodes with; None for `GreedySearch()` where the targets are tokens, `Rollout()`
+                where they are vectors.
 
         Raises:
-            ConfigError: an unknown format.
+            ConfigError: an unknown format, or a search for other targets.
         """
         from kerass2s.export import export_onnx, export_saved_model  # stands above this room
 
@@ -305,18 +345,3 @@ class Seq2Seq(keras.Model):
         if format not in formats:
             raise ConfigError(f"format must be one of {', '.join(formats)}. Received: {format!r}")
         formats[format](self, path, search or self.codec.search())
-
-
-def _hypotheses(row: list[np.ndarray]) -> list[Hypothesis]:
-    """Unpack one row: texts [K], scores [K], ids [K, T], lengths [K] and, where there are any, alignments [K, T, S]."""
-    texts, scores, ids, lengths, *alignments = row
-    return [
-        Hypothesis(
-            text=text.decode("utf-8"),
-            score=float(scores[k]),
-            ids=ids[k, : lengths[k]].tolist(),
-            alignment=alignments[0][k, : lengths[k]] if alignments else None,
-        )
-        for k, text in enumerate(texts)
-        if np.isfinite(scores[k])  # a tiny vocabulary can have fewer outputs than there are beams
-    ]

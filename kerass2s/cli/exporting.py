@@ -33,13 +33,16 @@ def export(
     model: Annotated[str, typer.Argument(help="Preset name or directory.")],
     out: Annotated[str, typer.Argument(help="Directory (SavedModel) or file (ONNX) to write.")],
     format: Annotated[Format, typer.Option("--format", help="What to write.")],
-    search: Annotated[str, typer.Option("--search", metavar="S", help="The search the export holds.")] = "greedy",
+    search: Annotated[
+        str | None,
+        typer.Option("--search", metavar="S", help="The search the export holds: greedy, beam:5, rollout:24."),
+    ] = None,
 ) -> None:
     """Export a model with its whole search inside."""
     quiet_tensorflow()
     from kerass2s.decoding import parse_search
 
-    spec = parse_search(search)
+    spec = None if search is None else parse_search(search)
     from kerass2s.seq2seq import Seq2Seq
 
     live = Seq2Seq.from_preset(model)

@@ -9,18 +9,24 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerass2s.codec.copying import CopyCodec
 from kerass2s.codec.text import TextCodec
+from kerass2s.codec.vectors import SeriesCodec, VectorTextCodec
 from kerass2s.data import Batching
+from kerass2s.decoding import Hypothesis
 from kerass2s.text import SentencePieceTokenizer
 
-__all__ = ["Codec", "TextCodec"]
+__all__ = ["Codec", "CopyCodec", "SeriesCodec", "TextCodec", "VectorTextCodec"]
 
 
 class Codec(Protocol):
-    """The two ends of a model whose targets are tokens.
+    """The two ends of a model.
 
     A *request* is what a user hands over, a dict of tensors: `{"text": string [B]}`, say. A *source* is what the
-    encoder reads, padded, with its lengths: `source_ids int32 [B, S]` or `source_values float32 [B, S, N]`.
+    encoder reads, padded, with its lengths: `source_ids int32 [B, S]` or `source_values float32 [B, S, N]`. An *answer*
+    is one row of what a search found, by the names that it has in an export.
+
+    The last section is for targets of tokens alone: who calls it asks `need_tokens` first.
     """
 
     source_name: ClassVar[str]
@@ -29,6 +35,8 @@ class Codec(Protocol):
     """The tensors of a request, by name."""
     source_spec: Any
     """The source and `source_lengths`, by name."""
+    window: int
+    """How many elements of the source one position of the encoder's memory joins: 1, or more where it is shorter."""
 
     @property
     def source_size(self) -> int:
@@ -72,12 +80,20 @@ class Codec(Protocol):
         """Make the encoder's row of each source without a graph: ids [S] or vectors [S, N]."""
         ...
 
-    def decode(self, ids: Sequence[int], source: Any) -> str:
-        """Turn the ids of an answer to `source` into text, without a graph."""
-        ...
-
     def search(self) -> Any:
         """Make the search where none is given."""
+        ...
+
+    def settings(self, search: Any) -> dict[str, np.ndarray]:
+        """Return what an export with `search` takes as further inputs, each with the value it has in `search`.
+
+        Raises:
+            ConfigError: `search` is not for targets such as these.
+        """
+        ...
+
+    def best(self, answer: dict[str, np.ndarray], source: Any) -> Any:
+        """Return the best there is in the answer to `source`: a text, or an array [T, D]."""
         ...
 
     def example(self, generator: np.random.Generator, length: int) -> Any:
@@ -89,11 +105,7 @@ class Codec(Protocol):
         ...
 
     def source_pieces(self, source: Any) -> list[str]:
-        """Name the elements that the encoder reads of a source, for people."""
-        ...
-
-    def target_pieces(self, ids: Sequence[int], source: Any) -> list[str]:
-        """Name the tokens of an answer to `source`, for people."""
+        """Name the positions of a source's memory, for people."""
         ...
 
     # === Graph ===
@@ -110,10 +122,32 @@ class Codec(Protocol):
         """Return what the decoder is fed before its first output, [B, ...]."""
         ...
 
+    def answers(self, found: dict[str, tf.Tensor], request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Add to what a search found for a request whatever the graph can tell of it: the texts."""
+        ...
+
+    def signatures(self, run: Any) -> dict[str, Any]:
+        """Make the functions of a SavedModel that take a request and are more than `run(source, lengths)` itself."""
+        ...
+
+    # === Only where targets are tokens ===
+
+    def need_tokens(self, what: str) -> None:
+        """Refuse, with a ConfigError, `what` was asked for where targets are no tokens."""
+        ...
+
     def labels(self, targets: tf.Tensor, request: dict[str, tf.Tensor]) -> tf.RaggedTensor:
         """Tokenise the targets of a request, `string [B] -> int32 [B, None]`, each row with its END."""
         ...
 
-    def texts(self, target_ids: tf.Tensor, request: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Detokenise the answers to a request, `target_ids int32 [B, K, T] -> string [B, K]`."""
+    def decode(self, ids: Sequence[int], source: Any) -> str:
+        """Turn the ids of an answer to `source` into text, without a graph."""
+        ...
+
+    def hypotheses(self, answer: dict[str, np.ndarray], source: Any) -> list[Hypothesis]:
+        """Unpack the answer to `source`, best first."""
+        ...
+
+    def target_pieces(self, ids: Sequence[int], source: Any) -> list[str]:
+        """Name the tokens of an answer to `source`, for people."""
         ...

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.data import Batching, BucketByExamples, Pair, batches, to_dataset
-from kerass2s.data.pipeline import with_end
-from kerass2s.decoding import GreedySearch
+from kerass2s.data.pipeline import Tokenize, with_end
+from kerass2s.decoding import GreedySearch, Hypothesis, Rollout
 from kerass2s.errors import ConfigError
 from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
 from kerass2s.training import Perplexity, SequenceAccuracy, TokenAccuracy, TokenCrossentropy
@@ -43,6 +43,7 @@ class TextTargets:
     """The target half of every codec whose targets are text: ids, the loss on them, and strings of them."""
 
     target_tokenizer: SentencePieceTokenizer
+    window: int = 1
 
     @property
     def target_size(self) -> int:
@@ -57,19 +58,66 @@ class TextTargets:
         """Make the metrics of `compile` where none are given."""
         return [TokenAccuracy(), SequenceAccuracy(), Perplexity()]
 
+    def need_tokens(self, what: str) -> None:
+        """Let it pass: the targets are tokens."""
+
     def search(self) -> GreedySearch:
         """Make the search where none is given."""
         return GreedySearch()
 
+    def settings(self, search: Any) -> dict[str, np.ndarray]:
+        """Return nothing: what a search for tokens is set to, it keeps in an export.
+
+        Raises:
+            ConfigError: `search` predicts no tokens.
+        """
+        if isinstance(search, Rollout):
+            raise ConfigError(f"The targets are tokens, so the search is greedy or beam. Received: {search}")
+        return {}
+
     def first(self, source: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Return what the decoder is fed before its first output: START, int32 [B]."""
         return tf.fill([tf.shape(source)[0]], START_ID)
+
+    def answers(self, found: dict[str, tf.Tensor], request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Add the texts to what a search found, `text string [B, K]`."""
+        return {**found, "text": self.texts(found["target_ids"], request)}
+
+    def signatures(self, run: Any) -> dict[str, Any]:
+        """Make the functions of requests of an export, one to the best text and one to the K best."""
+
+        def n_best(**request: tf.Tensor) -> dict[str, tf.Tensor]:
+            found = run(*self.source(request))
+            return {"text": self.texts(found["target_ids"], request), "score": found["scores"]}
+
+        def best(**request: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {name: output[:, 0] for name, output in n_best(**request).items()}
+
+        return {"serving_default": best, "n_best": n_best}
 
     def texts(self, target_ids: tf.Tensor, request: dict[str, tf.Tensor]) -> tf.Tensor:
         """Detokenise in the graph, `target_ids int32 [B, K, T] -> string [B, K]`; `request` is what was asked."""
         rows, beams, time = tf.unstack(tf.shape(target_ids))
         texts = self.target_tokenizer.detokenize(tf.reshape(target_ids, [rows * beams, time]))
         return tf.reshape(texts, [rows, beams])
+
+    def hypotheses(self, answer: dict[str, np.ndarray], source: Any) -> list[Hypothesis]:
+        """Unpack the answer to `source`, best first: ids [K, T], lengths [K], scores [K], alignments [K, T, M] if any.
+
+        A tiny vocabulary can have fewer outputs than there are beams: those that do not exist score -inf.
+        """
+        found = []
+        for k in np.flatnonzero(np.isfinite(answer["scores"])):
+            length = answer["target_lengths"][k]
+            ids = answer["target_ids"][k, :length].tolist()
+            text = answer["text"][k].decode("utf-8") if "text" in answer else self.decode(ids, source)
+            alignment = answer["alignments"][k, :length] if "alignments" in answer else None
+            found.append(Hypothesis(text=text, score=float(answer["scores"][k]), ids=ids, alignment=alignment))
+        return found
+
+    def best(self, answer: dict[str, np.ndarray], source: Any) -> str:
+        """Return the best text of the answer to `source`."""
+        return self.hypotheses(answer, source)[0].text
 
     def decode(self, ids: Sequence[int], source: Any) -> str:
         """Turn the ids of an answer to `source` into text, without a graph."""
@@ -139,7 +187,14 @@ class TextCodec(TextTargets):
         if not _is_text(data):
             return data
         tokenizers = (self.source_tokenizer, self.target_tokenizer) if seed is None else self._training
-        return counted(batches(data, *tokenizers, batching or BucketByExamples(), shuffle_seed=seed))
+        batching, tokenize = batching or BucketByExamples(), self.tokenize_pairs(*tokenizers)
+        return counted(batches(data, *tokenizers, batching, shuffle_seed=seed, tokenize=tokenize))
+
+    def tokenize_pairs(
+        self, source_tokenizer: SentencePieceTokenizer, target_tokenizer: SentencePieceTokenizer
+    ) -> Tokenize | None:
+        """Say how pairs become ids in training where the ids of one side depend on the other; None: they do not."""
+        return None
 
     # === Requests ===
 

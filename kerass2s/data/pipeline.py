@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import tensorflow as tf
@@ -22,6 +22,11 @@ _LOGGER = logging.getLogger(__name__)
 _CHUNK = 1024
 
 Features = dict[str, tf.Tensor]
+Batch = tuple[Features, tf.Tensor, tf.Tensor]
+"""What `fit` takes: features, labels, sample_weight."""
+Tokenize = Callable[[tf.Tensor, tf.Tensor], tuple[tf.RaggedTensor, tf.RaggedTensor]]
+"""Sources [B] and targets [B], strings, to ragged ids [B, None] of each, every row with its END."""
+Join = Callable[[tf.RaggedTensor, tf.RaggedTensor], Batch]
 
 
 # === Batch sizes ===
@@ -131,6 +136,7 @@ def batches(
     shuffle_buffer: int = 100_000,
     cache: bool = True,
     max_length: int | None = None,
+    tokenize: Tokenize | None = None,
 ) -> tf.data.Dataset:
     """Batches for `fit` and `evaluate`: `(features, labels, sample_weight)`, padded to the longest of the batch.
 
@@ -153,6 +159,8 @@ def batches(
         cache: keep the ids (with sampling: the strings) in memory after the first epoch.
         max_length: drop pairs with a side of more ids than this, END counted, and log how many; the dataset must then
             be finite, for it is counted first. None drops none.
+        tokenize: makes the ids of a chunk of pairs, where those of one side depend on the other. None: each tokenizer
+            makes those of its side.
 
     Raises:
         ConfigError: if `shuffle_buffer` or `max_length` is below 1.
@@ -161,11 +169,27 @@ def batches(
     sampled = source_tokenizer.sampling is not None or target_tokenizer.sampling is not None
     chunks = dataset_of_string_pairs.batch(_CHUNK)
     chunks = chunks.cache() if cache and sampled else chunks
-    chunks = chunks.map(_Tokenize(source_tokenizer, target_tokenizer), tf.data.AUTOTUNE, deterministic=True)
+    tokenize = tokenize or _Tokenize(source_tokenizer, target_tokenizer)
+    chunks = chunks.map(tokenize, tf.data.AUTOTUNE, deterministic=True)
     chunks = chunks.cache() if cache and not sampled else chunks
     chunks = chunks if max_length is None else _drop_longer(chunks, max_length)
-    pools = _pools(chunks, -(-shuffle_buffer // _CHUNK), shuffle_seed)
-    return pools.flat_map(_Cut(batching, shuffle=shuffle_seed is not None)).prefetch(tf.data.AUTOTUNE)
+    return bucketed(chunks, batching, _join_ids, shuffle_seed=shuffle_seed, pool=-(-shuffle_buffer // _CHUNK))
+
+
+def bucketed(
+    chunks: tf.data.Dataset, batching: Batching, join: Join, *, shuffle_seed: int | None, pool: int = 1
+) -> tf.data.Dataset:
+    """Batches of pairs of like length, from chunks of pairs as they come out of memory.
+
+    Args:
+        chunks: ragged sources [N, None, ...] and labels [N, None, ...].
+        batching: `BucketByExamples` or `BucketByTokens`.
+        join: makes a batch of the sources and the labels that were chosen for it.
+        shuffle_seed: as in `batches`.
+        pool: how many chunks are shuffled and bucketed together.
+    """
+    pools = _pools(chunks, pool, shuffle_seed)
+    return pools.flat_map(_Cut(batching, join, shuffle=shuffle_seed is not None)).prefetch(tf.data.AUTOTUNE)
 
 
 # === Chunks ===
@@ -228,6 +252,7 @@ class _Cut:
     """A pool to its batches: pairs of one bucket together, in batches of the bucket's size."""
 
     batching: Batching
+    join: Join
     shuffle: bool
 
     def __call__(self, sources: tf.RaggedTensor, labels: tf.RaggedTensor, seed: tf.Tensor) -> tf.data.Dataset:
@@ -238,10 +263,9 @@ class _Cut:
         order = self._order(tf.size(starts), seed, 1)
         cuts = tf.data.Dataset.from_tensor_slices((tf.gather(starts, order), tf.gather(limits, order)))
 
-        def batch(start: tf.Tensor, limit: tf.Tensor) -> tuple[Features, tf.Tensor, tf.Tensor]:
+        def batch(start: tf.Tensor, limit: tf.Tensor) -> Batch:
             chosen = rows[start:limit]
-            source = {"source_ids": tf.gather(sources, chosen).to_tensor(PAD_ID)}
-            return shift(source, tf.gather(labels, chosen).to_tensor(PAD_ID))
+            return self.join(tf.gather(sources, chosen), tf.gather(labels, chosen))
 
         return cuts.map(batch, tf.data.AUTOTUNE, deterministic=True)
 
@@ -264,7 +288,11 @@ class _Cut:
         return starts.flat_values, limits
 
 
-def shift(source: Features, labels: tf.Tensor) -> tuple[Features, tf.Tensor, tf.Tensor]:
+def _join_ids(sources: tf.RaggedTensor, labels: tf.RaggedTensor) -> Batch:
+    return shift({"source_ids": sources.to_tensor(PAD_ID)}, labels.to_tensor(PAD_ID))
+
+
+def shift(source: Features, labels: tf.Tensor) -> Batch:
     """Adds the decoder's input to the encoder's: the labels one step later after START, PAD in the place of END."""
     before = tf.pad(labels[:, :-1], [[0, 0], [1, 0]], constant_values=START_ID)
     target_ids = tf.where(before == END_ID, PAD_ID, before)

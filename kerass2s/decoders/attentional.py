@@ -1,4 +1,4 @@
-"""The decoder with attention inside the recurrence: the previous state asks the memory, the answer feeds the cell."""
+"""The decoder whose recurrence sees its attention: cells that attend, and one decoder that runs any of them."""
 
 from __future__ import annotations
 
@@ -8,140 +8,253 @@ import keras
 from keras import ops
 
 from kerass2s.attention import Attention
-from kerass2s.context import BRIDGES, choose
-from kerass2s.decoders.base import Decoder, MaxoutReadout, named_inputs
+from kerass2s.context import BRIDGES, ZeroBridge, choose
+from kerass2s.decoders.base import Decoder, Readout, named_inputs
 from kerass2s.elements import Elements
-from kerass2s.recurrence import CELLS, STATE_PARTS
+from kerass2s.recurrence import RecurrentStack
 
-__all__ = ["AttentionCell", "AttentionalDecoder"]
+__all__ = ["AttentionalDecoder", "AttentiveCell", "FeedingCell", "PreviousStateCell"]
 
 
-@keras.saving.register_keras_serializable("kerass2s")
-class AttentionCell(keras.layers.Layer):
-    """One step of c_t = attention(d_{t-1}, memory), d_t = cell([y_{t-1}; c_t], d_{t-1}).
+class AttentiveCell(keras.layers.Layer):
+    """One step of a recurrence that attends. Subclasses say in `attend` who asks the memory, and when.
 
-    Keras' RNN takes no constants, so keys, memory and mask ride in the state, unchanged.
+    A subclass with a state of its own adds it to `own_sizes` and `first`, and changes it in `attend` or `read`.
+    Keras' RNN takes no constants, so keys, memory and mask ride in its state behind the cell's own, unchanged.
+
+    Attributes:
+        own_sizes: the cell's state tensors [B, width] by name, the stack's first; None for a width of S.
+        hidden_size: U of what `attend` gives as hidden.
+        memory_size: M.
+
+    Args:
+        stack: the recurrent layers; their cells are used, one step at a time.
+        attention: what `read` asks; its query is a hidden state of the stack.
+        memory_size: M of the encoder's memory.
     """
 
-    def __init__(self, cell: keras.layers.Layer, attention: Attention, memory_size: int, name: str = "attention_cell"):
+    def __init__(
+        self, stack: RecurrentStack, attention: Attention, memory_size: int, name: str = "attentive_cell"
+    ) -> None:
         super().__init__(name=name)
-        self.cell = cell
+        self.stack = stack
+        # The stack is no layer; its parts are kept here too, so that Keras finds their weights.
+        self.cells = [layer.cell for layer in stack.layers]
+        self.dropouts = stack.dropouts
         self.attention = attention
-        own = list(cell.state_size) if isinstance(cell.state_size, list | tuple) else [cell.state_size]
-        self.parts = len(own)
-        self.state_size = [*own, None, None, None]
-        self.output_size = own[0] + memory_size
         self.memory_size = memory_size
+        self.hidden_size = stack.units
+        self.own_sizes: dict[str, int | None] = dict(stack.sizes)
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Build the cell for `[y_{t-1}; c_t]`; the attention is built by whoever made it."""
-        self.cell.build((*input_shape[:-1], input_shape[-1] + self.memory_size))
+    @property
+    def state_size(self) -> list[int | None]:
+        """The widths of the RNN's state: the cell's own, then keys, memory and mask."""
+        return [*self.own_sizes.values(), None, None, None]
+
+    def build(self, *shapes: Any) -> None:
+        """Do nothing: the step graph, made first, builds every part of the cell."""
         self.built = True
 
-    def call(self, inputs: Any, states: list[Any], training: bool = False) -> tuple[Any, list[Any]]:
-        """Step, `inputs [B, N] -> [d_t; c_t] [B, U + M], states`."""
-        output, own, _ = self.attend(inputs, states)
-        return output, [*own, *states[self.parts :]]
+    def first(self, summary: Any, memory_mask: Any) -> dict[str, Any]:
+        """Make the first value of the states beyond the stack's, from `summary [B, M'], memory_mask [B, S]`; none."""
+        return {}
 
-    def attend(self, inputs: Any, states: list[Any]) -> tuple[Any, list[Any], Any]:
-        """Step and also return the alignment [B, S]."""
-        own, (keys, memory, mask) = list(states[: self.parts]), states[self.parts :]
-        context, alignment = self.attention(ops.expand_dims(own[0], 1), keys, memory, mask)
-        context = context[:, 0]
-        hidden, own = self.cell(ops.concatenate([inputs, context], -1), own)
-        return ops.concatenate([hidden, context], -1), own, alignment[:, 0]
+    def read(
+        self, hidden: Any, own: dict[str, Any], keys: Any, memory: Any, memory_mask: Any
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """Ask the memory, `hidden [B, U] -> context [B, M], alignment [B, S]`, and those own states that this changes.
+
+        A cell that remembers what it has read (a coverage) overrides this.
+        """
+        context, alignment = self.attention(ops.expand_dims(hidden, 1), keys, memory, memory_mask)
+        return context[:, 0], alignment[:, 0], {}
+
+    def attend(
+        self, inputs: Any, own: dict[str, Any], keys: Any, memory: Any, memory_mask: Any
+    ) -> tuple[Any, Any, dict[str, Any], Any]:
+        """Step, `inputs [B, N], own states -> hidden [B, U], context [B, M], next own states, alignment [B, S]`."""
+        raise TypeError(f"An AttentiveCell must say how it attends. Received: {type(self).__name__}")
+
+    def call(self, inputs: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+        """Step as Keras' RNN asks for it, `inputs [B, N] -> [hidden; context; alignment] [B, U + M + S], states`."""
+        own, (keys, memory, mask) = self._own(states)
+        hidden, context, own, alignment = self.attend(inputs, own, keys, memory, ops.cast(mask, "bool"))
+        output = ops.concatenate([hidden, context, ops.cast(alignment, hidden.dtype)], -1)
+        return output, [*(own[name] for name in self.own_sizes), keys, memory, mask]
+
+    def _own(self, states: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+        count = len(self.own_sizes)
+        return dict(zip(self.own_sizes, states[:count], strict=True)), states[count:]
 
 
-@keras.saving.register_keras_serializable("kerass2s")
+class PreviousStateCell(AttentiveCell):
+    """The previous state asks: c_t = attention(d_{t-1}), d_t = stack([y_{t-1}; c_t]).
+
+    Bahdanau, Cho and Bengio 2015, section 3.1 and appendix A.2.2; the query is the top layer's h.
+    """
+
+    def attend(
+        self, inputs: Any, own: dict[str, Any], keys: Any, memory: Any, memory_mask: Any
+    ) -> tuple[Any, Any, dict[str, Any], Any]:
+        """Step, `inputs [B, N], own states -> d_t [B, U], c_t [B, M], next own states, alignment [B, S]`."""
+        context, alignment, changed = self.read(own[self.stack.top], own, keys, memory, memory_mask)
+        hidden, following = self.stack.step(ops.concatenate([inputs, context], -1), own)
+        return hidden, context, {**own, **following, **changed}, alignment
+
+
+class FeedingCell(AttentiveCell):
+    """The new state asks, and the next step is fed what was read.
+
+        h_t = stack([y_{t-1}; f_{t-1}]),  c_t = attention(h_t),  f_t = feed([c_t; h_t])
+
+    With a feed layer tanh(W_c [c_t; h_t]) f_t is the attentional vector and this is input feeding (Luong, Pham and
+    Manning 2015, equation 5 and section 3.3). Without one f_t is c_t itself (Chan et al. 2016, See et al. 2017).
+    f_0 is zero.
+
+    Args:
+        stack: the recurrent layers.
+        attention: an Attention whose query is h_t.
+        memory_size: M of the encoder's memory.
+        feed: makes f_t, which is then also the cell's hidden; None for f_t = c_t and a hidden of h_t.
+    """
+
+    def __init__(
+        self,
+        stack: RecurrentStack,
+        attention: Attention,
+        memory_size: int,
+        feed: keras.layers.Dense | None = None,
+        name: str = "attentive_cell",
+    ) -> None:
+        super().__init__(stack, attention, memory_size, name=name)
+        self.feed = feed
+        self.hidden_size = feed.units if feed else stack.units
+        self.own_sizes["feed"] = feed.units if feed else memory_size
+
+    def first(self, summary: Any, memory_mask: Any) -> dict[str, Any]:
+        """Make f_0 = 0, [B, width of the feed]."""
+        return ZeroBridge({"feed": self.own_sizes["feed"]}, name="first_feed")(summary)
+
+    def attend(
+        self, inputs: Any, own: dict[str, Any], keys: Any, memory: Any, memory_mask: Any
+    ) -> tuple[Any, Any, dict[str, Any], Any]:
+        """Step, `inputs [B, N], own states -> f_t or h_t [B, U], c_t [B, M], next own states, alignment [B, S]`."""
+        hidden, following = self.stack.step(ops.concatenate([inputs, own["feed"]], -1), own)
+        context, alignment, changed = self.read(hidden, own, keys, memory, memory_mask)
+        fed = context
+        if self.feed:
+            fed = hidden = self.feed(ops.concatenate([context, hidden], -1))
+        return hidden, context, {**own, **following, **changed, "feed": fed}, alignment
+
+
+class _Recurrence(keras.layers.RNN):
+    """Runs an AttentiveCell over time, `[B, T, N] -> hidden [B, T, U], context [B, T, M], alignment [B, T, S]`."""
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        """Return the three shapes; Keras' own wants a fixed width, and S is not fixed."""
+        along = tuple(sequences_shape[:2])
+        return (*along, self.cell.hidden_size), (*along, self.cell.memory_size), (*along, None)
+
+    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        """Run the cell over `sequences` from `initial_state`, and take its outputs apart."""
+        outputs = super().call(sequences, initial_state, mask, training)
+        begin, end = self.cell.hidden_size, self.cell.hidden_size + self.cell.memory_size
+        return outputs[:, :, :begin], outputs[:, :, begin:end], outputs[:, :, end:]
+
+
 class _AttentiveStep(keras.layers.Layer):
-    """Wraps `AttentionCell.attend`, so that the step graph holds the alignment too."""
+    """Runs an AttentiveCell once, `inputs [B, N], states -> hidden [B, U], context [B, M], own states, alignment`."""
 
-    def __init__(self, cell: AttentionCell, name: str = "attentive_step") -> None:
+    def __init__(self, cell: AttentiveCell, name: str = "attentive_step") -> None:
         super().__init__(name=name)
         self.cell = cell
 
     def build(self, *shapes: Any) -> None:
-        """Nothing is left to build: the recurrence built the cell."""
+        """Do nothing: the parts of the cell are built when they are first called."""
         self.built = True
 
-    def call(self, inputs: Any, states: list[Any]) -> tuple[Any, list[Any], Any]:
-        """Step, `inputs [B, N] -> output [B, U + M], own states, alignment [B, S]`."""
-        return self.cell.attend(inputs, states)
+    def call(self, inputs: Any, states: list[Any]) -> tuple[Any, Any, dict[str, Any], Any]:
+        """Step and keep the parts apart."""
+        own, remembered = self.cell._own(states)
+        return self.cell.attend(inputs, own, *remembered)
 
 
 class AttentionalDecoder(Decoder):
-    """Attention inside the recurrence, with a maxout readout of (d_t, y_{t-1}, c_t) (Bahdanau, Cho and Bengio 2015).
+    """A decoder with attention inside its recurrence: what was read is part of what the recurrence sees.
 
     Args:
         elements: what the target is made of: `Tokens`, `OneHotTokens` or `Vectors`.
         summary_size: M' of the encoder's summary.
-        memory_size: M of the encoder's memory.
-        attention: an Attention whose query is d_{t-1}.
-        cell: "lstm" or "gru".
-        units: U.
-        readout_units: width of the maxout readout.
-        dropout: rate on the embedding and on the input of the output layer, in training only.
-        bridge: "pass", "dense" or "zero".
+        cell: one step of the recurrence, attention included.
+        readout: what makes the prediction of hidden, context, embedding and alignment.
+        upper: more layers above the cell, fed its hidden and, each of them, the context; None for none.
+        dropout: rate on the embedding, in training only; stack and readout have their own.
+        bridge: "pass", "dense" or "zero", for the states of the cell's stack and of `upper`.
     """
 
     def __init__(
         self,
         elements: Elements,
         summary_size: int,
-        memory_size: int,
-        attention: Attention,
+        cell: AttentiveCell,
+        readout: Readout,
         *,
-        cell: str,
-        units: int,
-        readout_units: int,
+        upper: RecurrentStack | None = None,
         dropout: float = 0.0,
         bridge: str = "dense",
     ) -> None:
         # === Layers ===
         embedding = elements.embedding("target")
-        # The layer is made for its cell alone: Keras names the two cells, LSTMCell and GRUCell, in its layers.
-        inner = choose("cell", cell, CELLS)(units).cell
-        sizes = {f"{part}_0": units for part in STATE_PARTS[cell]}
-        attention_cell = AttentionCell(inner, attention, memory_size)
-        recurrence = keras.layers.RNN(attention_cell, return_sequences=True, name="recurrence")
-        attentive_step = _AttentiveStep(attention_cell)
-        to_state = choose("bridge", bridge, BRIDGES)(sizes)
-        readout = MaxoutReadout(readout_units)
-        embedding_dropout = keras.layers.Dropout(dropout, name="embedding_dropout")
-        dropped = keras.layers.Dropout(dropout, name="output_dropout")
-        to_logits = keras.layers.Dense(elements.size, dtype="float32", name="logits")
+        dropped = keras.layers.Dropout(dropout, name="embedding_dropout")
+        attentive_step = _AttentiveStep(cell)
+        recurrence = _Recurrence(cell, return_sequences=True, name="recurrence")
+        above = upper.sizes if upper else {}
+        to_state = choose("bridge", bridge, BRIDGES)({**cell.stack.sizes, **above})
 
         # === Functional Models ===
         summary = keras.Input((summary_size,), name="summary")
-        memory = keras.Input((None, memory_size), name="memory")
+        memory = keras.Input((None, cell.memory_size), name="memory")
         mask = keras.Input((None,), dtype="bool", name="memory_mask")
-        state = named_inputs(sizes)
-        keys = attention.project(memory)
+        further = readout.inputs()
+        keys = cell.attention.project(memory)
         keys_input = keras.Input(keys.shape[1:], name="memory_keys")
-        remembered = {"memory_keys": keys_input, "memory": memory, "memory_mask": mask}
-        first = [*state.values(), keys_input, memory, mask]
-        attention(keras.Input((1, units)), keys_input, memory, mask)  # builds its weights before the loop uses them
+        remembered = {"memory_keys": keys_input, "memory": memory, "memory_mask": mask, **further}
+        state = named_inputs({**cell.own_sizes, **above})
+        first = [*(state[name] for name in cell.own_sizes), keys_input, memory, mask]
+
+        # The step comes first: it builds the cell's weights, which a loop must find made.
+        one = elements.target()
+        embedded = dropped(embedding(one))
+        hidden, context, following, alignment = attentive_step(embedded, first)
+        if upper:
+            hidden, more = upper.step(hidden, state, context)
+            following = {**following, **more}
+        stepped = readout(hidden, context, embedded, alignment, {**remembered, elements.target_name: one})
 
         target = elements.target(None)
-        embedded = embedding_dropout(embedding(target))
-        hidden = recurrence(embedded, initial_state=first)
-        logits = to_logits(dropped(readout(ops.concatenate([hidden, embedded], -1))))
-
-        one = elements.target()
-        embedded = embedding_dropout(embedding(one))
-        hidden, following, alignment = attentive_step(embedded, first)
-        stepped = to_logits(dropped(readout(ops.concatenate([hidden, embedded], -1))))
+        along = dropped(embedding(target))
+        hidden, context, alignments = recurrence(along, initial_state=first)
+        if upper:
+            hidden = upper.sequence(hidden, state, context)
+        made = readout(hidden, context, along, alignments, {**remembered, elements.target_name: target})
         super().__init__(
             start=(
-                {"summary": summary, "memory": memory, "memory_mask": mask},
-                {**to_state(summary), "memory_keys": keys, "memory": memory, "memory_mask": mask},
+                {"summary": summary, "memory": memory, "memory_mask": mask, **further},
+                {
+                    **to_state(summary),
+                    **cell.first(summary, mask),
+                    "memory_keys": keys,
+                    "memory": memory,
+                    "memory_mask": mask,
+                    **further,
+                },
             ),
-            sequence=({elements.target_name: target, **state, **remembered}, logits),
+            sequence=({elements.target_name: target, **state, **remembered}, made),
             step=(
                 {elements.target_name: one, **state, **remembered},
-                {"prediction": stepped, **dict(zip(sizes, following, strict=True)), "alignment": alignment},
+                {"prediction": stepped, **following, "alignment": alignment},
             ),
             target_name=elements.target_name,
-            state_names=list(sizes),
+            state_names=list(state),
             extra_layers=[to_state],
         )

@@ -10,7 +10,7 @@ from keras import ops
 
 from kerass2s.decoding import StepOutput
 
-__all__ = ["Decoder", "MaxoutReadout", "Start", "named_inputs"]
+__all__ = ["Decoder", "DenseReadout", "MaxoutReadout", "Readout", "Start", "named_inputs"]
 
 
 @dataclass(frozen=True)
@@ -81,24 +81,75 @@ class Decoder(keras.Model):
         return StepOutput(made["prediction"], {name: made[name] for name in self.state_names}, made.get("alignment"))
 
 
-def named_inputs(sizes: dict[str, int]) -> dict[str, Any]:
-    """Make one batch-first Input [B, size] for each name."""
+def named_inputs(sizes: dict[str, int | None]) -> dict[str, Any]:
+    """Make one batch-first Input [B, size] for each name; None for a size that the batch decides."""
     return {name: keras.Input((size,), name=name) for name, size in sizes.items()}
+
+
+class Readout:
+    """The end of a decoder, from what it knows at a position to its prediction: features, dropout, a linear map.
+
+    Subclass it to predict otherwise; `inputs` names what more of the encoder's output that takes.
+
+    Args:
+        size: V of the target, or N of its vectors.
+        features: a layer called with (d_t, c_t, y_{t-1}); None for d_t alone.
+        dropout: rate on the features, in training only.
+    """
+
+    def __init__(self, size: int, features: keras.layers.Layer | None = None, dropout: float = 0.0) -> None:
+        self.features = features
+        self.dropped = keras.layers.Dropout(dropout, name="output_dropout")
+        self.to_logits = keras.layers.Dense(size, dtype="float32", name="logits")
+
+    def inputs(self) -> dict[str, Any]:
+        """Make one Input, batch first, for each further output of the encoder that is handed on as memory; none."""
+        return {}
+
+    def __call__(self, hidden: Any, context: Any, embedded: Any, alignment: Any, memory: dict[str, Any]) -> Any:
+        """Predict, `hidden [..., U], context [..., M], embedded [..., E] -> logits [..., V]`.
+
+        `alignment [..., S]` and `memory`, all that never changes and the previous outputs by the decoder's name for
+        them, are for subclasses. `...` is B, or B and T.
+        """
+        return self.to_logits(self.dropped(self.features(hidden, context, embedded) if self.features else hidden))
 
 
 @keras.saving.register_keras_serializable("kerass2s")
 class MaxoutReadout(keras.layers.Layer):
-    """The maxout hidden layer between decoder and vocabulary, `[..., N] -> [..., units]` (Goodfellow et al. 2013)."""
+    """The maxout hidden layer between decoder and vocabulary, `d_t, c_t, y_{t-1} -> [..., units]`.
+
+    Goodfellow et al. 2013; in Cho et al. 2014, appendix, and Bahdanau, Cho and Bengio 2015, appendix A.2.2.
+    """
 
     def __init__(self, units: int, name: str = "readout", **options: Any) -> None:
         super().__init__(name=name, **options)
         self.units = units
         self.dense = keras.layers.Dense(2 * units, name="dense")
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, hidden: Any, context: Any, embedded: Any) -> Any:
         """Keep the larger of each pair of units."""
-        return ops.maximum(*ops.split(self.dense(inputs), 2, axis=-1))
+        return ops.maximum(*ops.split(self.dense(ops.concatenate([hidden, context, embedded], -1)), 2, axis=-1))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "units": self.units}
+
+
+@keras.saving.register_keras_serializable("kerass2s")
+class DenseReadout(keras.layers.Layer):
+    """One layer over state and context, `act(W [d_t; c_t] + b) [..., units]`, without y_{t-1}."""
+
+    def __init__(self, units: int, activation: str | None = "tanh", name: str = "readout", **options: Any) -> None:
+        super().__init__(name=name, **options)
+        self.units = units
+        self.activation = activation
+        self.dense = keras.layers.Dense(units, activation=activation, name="dense")
+
+    def call(self, hidden: Any, context: Any, embedded: Any) -> Any:
+        """Map `[d_t; c_t]`."""
+        return self.dense(ops.concatenate([hidden, context], -1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "units": self.units, "activation": self.activation}

@@ -29,7 +29,7 @@ class RecurrentDecoder(Decoder):
         units: U.
         layers: depth of the stack.
         dropout: rate on the input of each layer and of the output layer, in training only.
-        residual: add each layer's input to its output, from the second layer on.
+        residual: the first layer whose input is added to its output, counted from 0; 0 for none.
         bridge: "pass", "dense" or "zero".
         readout_units: width of the maxout readout; None for a readout of d_t alone, and no context at each step.
     """
@@ -43,7 +43,7 @@ class RecurrentDecoder(Decoder):
         units: int,
         layers: int = 1,
         dropout: float = 0.0,
-        residual: bool = False,
+        residual: int = 0,
         bridge: str = "pass",
         readout_units: int | None = None,
     ) -> None:
@@ -65,7 +65,7 @@ class RecurrentDecoder(Decoder):
         if readout:
             along = ops.expand_dims(context, 1) + ops.zeros_like(embedded[:, :, :1])  # c at every position, [B, T, M']
             hidden = stack.sequence(ops.concatenate([embedded, along], -1), state)
-            hidden = readout(ops.concatenate([hidden, embedded, along], -1))
+            hidden = readout(hidden, along, embedded)
         else:
             hidden = stack.sequence(embedded, state)
         logits = to_logits(dropped(hidden))
@@ -74,7 +74,7 @@ class RecurrentDecoder(Decoder):
         embedded = embedding(one)
         if readout:
             hidden, following = stack.step(ops.concatenate([embedded, context], -1), state)
-            hidden = readout(ops.concatenate([hidden, embedded, context], -1))
+            hidden = readout(hidden, context, embedded)
         else:
             hidden, following = stack.step(embedded, state)
         started = to_state(summary)
@@ -105,7 +105,7 @@ class PostAttentionDecoder(Decoder):
         units: U.
         layers: depth of the stack.
         dropout: rate on the input of each layer and of the output layer, in training only.
-        residual: add each layer's input to its output, from the second layer on.
+        residual: the first layer whose input is added to its output, counted from 0; 0 for none.
         bridge: "pass", "dense" or "zero".
     """
 
@@ -120,7 +120,7 @@ class PostAttentionDecoder(Decoder):
         units: int,
         layers: int = 1,
         dropout: float = 0.0,
-        residual: bool = False,
+        residual: int = 0,
         bridge: str = "dense",
     ) -> None:
         # === Layers ===

@@ -2,6 +2,7 @@
 
 from kerass2s.decoding.beam import BeamSearch
 from kerass2s.decoding.greedy import GreedySearch
+from kerass2s.decoding.rollout import Rollout, Trajectory
 from kerass2s.decoding.search import Hypothesis, Search, SearchResult, Step, StepOutput
 from kerass2s.decoding.spec import SEARCHES, parse_search, search_spec
 
@@ -10,10 +11,12 @@ __all__ = [
     "BeamSearch",
     "GreedySearch",
     "Hypothesis",
+    "Rollout",
     "Search",
     "SearchResult",
     "Step",
     "StepOutput",
+    "Trajectory",
     "parse_search",
     "search_spec",
 ]

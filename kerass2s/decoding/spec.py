@@ -1,4 +1,4 @@
-"""Searches by name: `greedy`, `beam:5`, `beam:5,length_penalty=0.6,max_length=40`."""
+"""Searches by name: `greedy`, `beam:5`, `beam:5,length_penalty=0.6,max_length=40`, `rollout:24`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import fields
 
 from kerass2s.decoding.beam import BeamSearch
 from kerass2s.decoding.greedy import GreedySearch
+from kerass2s.decoding.rollout import Rollout
 from kerass2s.decoding.search import Search
 from kerass2s.errors import ConfigError
 
-SEARCHES: dict[str, type] = {"greedy": GreedySearch, "beam": BeamSearch}
+SEARCHES: dict[str, type] = {"greedy": GreedySearch, "beam": BeamSearch, "rollout": Rollout}
 """Every search by its name. What follows the name sets its fields; the first of them may go without its name."""
 
-_FIRST = {"beam": "width"}
-_NUMBERS = {"width": int, "length_penalty": float, "max_length": int}
+_FIRST = {"beam": "width", "rollout": "horizon"}
+_NUMBERS = {"width": int, "length_penalty": float, "max_length": int, "horizon": int}
 
 
 def parse_search(spec: str) -> Search:

@@ -17,26 +17,21 @@ from kerass2s import zoo
 from kerass2s.codec import Codec
 from kerass2s.decoding import search_spec
 from kerass2s.errors import ExportError, UserError
+from kerass2s.export.graph import inputs_spec
 from kerass2s.seq2seq import Search, Seq2Seq
 from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
 
 FORMAT = "1"
 SAVED_MODEL_DESCRIPTION = Path("assets.extra", "kerass2s.json")
 
-OUTPUTS = {
-    "target_ids": {"dtype": "int32", "shape": ["batch", "beams", "target_time"]},
-    "target_lengths": {"dtype": "int32", "shape": ["batch", "beams"]},
-    "scores": {"dtype": "float32", "shape": ["batch", "beams"]},
-    "alignments": {"dtype": "float32", "shape": ["batch", "beams", "target_time", "source_time"]},
-}
-
 
 def describe(model: Seq2Seq, search: Search, outputs: Iterable[str]) -> dict[str, str]:
     """Returns what the export of `model` with `search` carries; values that are not plain text are JSON or base64.
 
-    Keys: format, architecture, config, search, the four special ids (`pad_id`, ...), `source_vocabulary` and
-    `target_vocabulary` (JSON lists, a piece at its id), `source_sentencepiece` and `target_sentencepiece` (base64 of
-    the SentencePiece models), `inputs` and `outputs` (JSON: dtype and shape by name), and the versions.
+    Keys: format, architecture, config, search, `inputs` and `outputs` (JSON: dtype and shape by name), the versions.
+    Where there are tokenizers, also the four special ids (`pad_id`, ...), and of each side that has one
+    `source_vocabulary` or `target_vocabulary` (a JSON list, a piece at its id) and `source_sentencepiece` or
+    `target_sentencepiece` (base64 of the SentencePiece model).
 
     Args:
         model: the model that is exported.
@@ -48,13 +43,9 @@ def describe(model: Seq2Seq, search: Search, outputs: Iterable[str]) -> dict[str
         "architecture": model.architecture,
         "config": json.dumps(asdict(model.config)),
         "search": search_spec(search),
-        "pad_id": str(PAD_ID),
-        "unknown_id": str(UNKNOWN_ID),
-        "start_id": str(START_ID),
-        "end_id": str(END_ID),
         **_describe_tokenizers(model.codec.tokenizers()),
-        "inputs": json.dumps({name: _input(spec) for name, spec in model.codec.source_spec.items()}),
-        "outputs": json.dumps({name: OUTPUTS[name] for name in OUTPUTS if name in outputs}),
+        "inputs": json.dumps({name: _input(spec) for name, spec in inputs_spec(model.codec, search).items()}),
+        "outputs": json.dumps({name: of for name, of in _outputs(model.codec).items() if name in outputs}),
         "kerass2s_version": kerass2s.__version__,
         "keras_version": version("keras"),
         "tensorflow_version": version("tensorflow"),
@@ -67,6 +58,18 @@ def _input(spec: Any) -> dict[str, Any]:
     return {"dtype": spec.dtype.name, "shape": sizes}
 
 
+def _outputs(codec: Codec) -> dict[str, dict[str, Any]]:
+    """All outputs that there can be; those of a memory shorter than the source name its time apart."""
+    memory_time = "source_time" if codec.window == 1 else "memory_time"
+    return {
+        "target_ids": {"dtype": "int32", "shape": ["batch", "beams", "target_time"]},
+        "target_lengths": {"dtype": "int32", "shape": ["batch", "beams"]},
+        "scores": {"dtype": "float32", "shape": ["batch", "beams"]},
+        "target_values": {"dtype": "float32", "shape": ["batch", "target_time", codec.target_size]},
+        "alignments": {"dtype": "float32", "shape": ["batch", "beams", "target_time", memory_time]},
+    }
+
+
 def shapes(description: dict[str, str]) -> dict[str, list[str | int]]:
     """Returns the shape of each described input and output: the names of its dimensions, and fixed sizes."""
     both = {**json.loads(description["inputs"]), **json.loads(description["outputs"])}
@@ -74,11 +77,17 @@ def shapes(description: dict[str, str]) -> dict[str, list[str | int]]:
 
 
 def _describe_tokenizers(tokenizers: dict[str, SentencePieceTokenizer]) -> dict[str, str]:
-    described = {}
+    ids = {"pad_id": PAD_ID, "unknown_id": UNKNOWN_ID, "start_id": START_ID, "end_id": END_ID} if tokenizers else {}
+    described = {name: str(value) for name, value in ids.items()}
     for side, tokenizer in tokenizers.items():
         described[f"{side}_vocabulary"] = json.dumps(tokenizer.pieces, ensure_ascii=False)
         described[f"{side}_sentencepiece"] = base64.b64encode(tokenizer.model_proto).decode("ascii")
     return described
+
+
+def raw_signature(description: dict[str, str]) -> str:
+    """Returns the name of a SavedModel's signature that has the inputs and outputs of the description."""
+    return "ids" if "target_ids" in json.loads(description["outputs"]) else "serving_default"
 
 
 def described_codec(description: dict[str, str]) -> Codec:

@@ -10,38 +10,52 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerass2s.codec import Codec
 from kerass2s.seq2seq import Search, Seq2Seq
 from kerass2s.text import END_ID
 
 
-def ids_graph(
-    model: Seq2Seq, search: Search, encoder: Any = None
-) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
-    """Returns graph code from the codec's source, [B, S] or [B, S, N], and `source_lengths` int32 [B] to a dict.
+def ids_graph(model: Seq2Seq, search: Search, encoder: Any = None) -> Callable[..., dict[str, tf.Tensor]]:
+    """Returns graph code from the inputs of `inputs_spec`, in that order, to a dict.
 
     The dict holds `target_ids` int32 [B, K, T], `target_lengths` int32 [B, K], `scores` float32 [B, K] and, where the
-    model has them, `alignments` float32 [B, K, T, S]. B and S may be 0: the search then runs over one empty row, since
-    some runtimes (ONNX Runtime's LSTM among them) end the process on an empty tensor.
+    model has them, `alignments` float32 [B, K, T, M]; where targets are vectors it holds `target_values` float32
+    [B, T, D] in the place of the first three. B and S may be 0: the search then runs over one empty row, since some
+    runtimes (ONNX Runtime's LSTM among them) end the process on an empty tensor.
     """
+    names = list(model.codec.settings(search))
 
-    def run(source: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+    def run(source: tf.Tensor, source_lengths: tf.Tensor, *settings: tf.Tensor) -> dict[str, tf.Tensor]:
         batch, time = tf.unstack(tf.shape(source)[:2])
         lack = [tf.maximum(1 - batch, 0), tf.maximum(1 - time, 0), *[0] * (len(source.shape) - 2)]
         padded = tf.pad(source, tf.stack([tf.zeros([len(lack)], tf.int32), tf.stack(lack)], axis=1))  # PAD is 0
+        padded = tf.ensure_shape(padded, [None, None, *source.shape[2:]])
         lengths = tf.pad(source_lengths, [[0, lack[0]]])
-        found = model.search_graph(padded, lengths, search, encoder=encoder).named()
+        found = model.search_graph(padded, lengths, search, encoder, **dict(zip(names, settings, strict=True))).named()
         outputs = {name: output[:batch] for name, output in found.items()}
         if "alignments" in outputs:
-            outputs["alignments"] = outputs["alignments"][:, :, :, :time]
+            window = model.codec.window
+            outputs["alignments"] = outputs["alignments"][:, :, :, : (time + window - 1) // window]
         return outputs
 
     return run
 
 
-def probe(source: tf.TensorSpec, rows: int) -> dict[str, np.ndarray]:
-    """Returns the smallest sensible source of an exported function: `rows` rows of one element each."""
+def inputs_spec(codec: Codec, search: Search) -> dict[str, tf.TensorSpec]:
+    """Returns the inputs of the exported function by name: the source, its lengths, and what the search takes."""
+    settings = codec.settings(search).items()
+    return {**codec.source_spec, **{name: tf.TensorSpec(value.shape, value.dtype, name) for name, value in settings}}
+
+
+def probe(codec: Codec, search: Search, rows: int) -> dict[str, np.ndarray]:
+    """Returns the smallest sensible inputs of an exported function: `rows` rows of one element each."""
+    source = codec.source_spec[codec.source_name]
     shape = [rows, 1, *source.shape[2:]]
-    return {source.name: np.full(shape, END_ID if source.dtype.is_integer else 0, source.dtype.as_numpy_dtype)}
+    return {
+        source.name: np.full(shape, END_ID if source.dtype.is_integer else 0, source.dtype.as_numpy_dtype),
+        "source_lengths": np.ones([rows], np.int32),
+        **codec.settings(search),
+    }
 
 
 @contextmanager

@@ -53,7 +53,9 @@ def _interface(description: dict[str, str]) -> dict[str, Any]:
         "search": description["search"],
         "inputs": json.loads(description["inputs"]),
         "outputs": json.loads(description["outputs"]),
-        "special_ids": {name.removesuffix("_id"): int(description[name]) for name in SPECIAL_IDS},
+        "special_ids": {
+            name.removesuffix("_id"): int(description[name]) for name in SPECIAL_IDS if name in description
+        },
         "versions": {name.removesuffix("_version"): description[name] for name in VERSIONS if name in description},
     }
 

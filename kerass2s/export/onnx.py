@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import describe, first_line, needed, shapes, write_onnx_description
-from kerass2s.export.graph import ids_graph, probe
+from kerass2s.export.graph import ids_graph, inputs_spec, probe
 from kerass2s.export.quiet import quiet
 from kerass2s.export.recurrent import HANDLERS, portable_encoder
 from kerass2s.seq2seq import Search, Seq2Seq
@@ -25,7 +25,10 @@ def export_onnx(model: Seq2Seq, path: str | os.PathLike[str], search: Search) ->
 
     Inputs `source_ids` int32 [batch, source_time], `source_lengths` int32 [batch]; outputs `target_ids` int32 [batch,
     beams, target_time], `target_lengths` int32 [batch, beams], `scores` float32 [batch, beams] and, where the model
-    has them, `alignments` float32 [batch, beams, target_time, source_time]. The description is in `metadata_props`.
+    has them, `alignments` float32 [batch, beams, target_time, source_time]. Where sources are vectors of N features,
+    `source_values` float32 [batch, source_time, N] stands for `source_ids`. Where targets are vectors of D, there is
+    also the input `horizon` int32 [], and the output is `target_values` float32 [batch, target_time, D]. The
+    description is in `metadata_props`.
 
     Args:
         model: the model.
@@ -44,7 +47,7 @@ def export_onnx(model: Seq2Seq, path: str | os.PathLike[str], search: Search) ->
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(converted.SerializeToString())
-        _check(made, model.codec.source_spec[model.codec.source_name])
+        _check(made, [probe(model.codec, search, rows) for rows in (1, 0)])
         os.chmod(made, 0o644)
         os.replace(made, path)
     finally:
@@ -55,7 +58,7 @@ def convert(model: Seq2Seq, search: Search) -> Any:
     """Returns `model` with `search` as an `onnx.ModelProto` that carries its description."""
     needed("onnx", "onnx")
     tf2onnx = needed("tf2onnx", "onnx")
-    signature = tuple(model.codec.source_spec.values())
+    signature = tuple(inputs_spec(model.codec, search).values())
     with quiet():
         function = tf.function(
             ids_graph(model, search, encoder=portable_encoder(model.encoder)), input_signature=signature
@@ -90,13 +93,13 @@ def session(model: bytes | str) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _check(path: str, source: tf.TensorSpec) -> None:
-    """Checks the file against the ONNX standard, reloads it and runs it over one row and over none."""
+def _check(path: str, probes: list[dict[str, np.ndarray]]) -> None:
+    """Checks the file against the ONNX standard, reloads it and runs it over each of the inputs."""
     onnx = needed("onnx", "onnx")
     try:
         onnx.checker.check_model(path, full_check=True)
         reloaded = session(path)
-        for rows in (1, 0):
-            reloaded.run(None, {**probe(source, rows), "source_lengths": np.ones([rows], np.int32)})
+        for inputs in probes:
+            reloaded.run(None, inputs)
     except Exception as error:  # whatever the checker or the runtime raises, the file is no good
         raise ExportError(f"The converted ONNX model does not reload and run. Received: {first_line(error)}") from error

@@ -1,8 +1,7 @@
-"""One way to ask a preset, a SavedModel or an ONNX file for text: all give the same answers."""
+"""One way to ask a preset, a SavedModel or an ONNX file: all give the same answers."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,15 +11,22 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec import Codec
+from kerass2s.data.padding import padded
 from kerass2s.decoding import Hypothesis, parse_search, search_spec
 from kerass2s.errors import ExportError
-from kerass2s.export.describe import described_codec, first_line, read_onnx, read_saved_model_description
+from kerass2s.export.describe import (
+    described_codec,
+    first_line,
+    raw_signature,
+    read_onnx,
+    read_saved_model_description,
+)
 from kerass2s.export.onnx import session
 from kerass2s.export.saved_model import load_signatures
 from kerass2s.seq2seq import Search, Seq2Seq
 
-Run = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
-"""`run(source [B, S] or [B, S, N], source_lengths int32 [B]) -> outputs by name`."""
+Run = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+"""From the inputs of an export to its outputs, both by name."""
 
 
 class Predictor(Protocol):
@@ -31,6 +37,10 @@ class Predictor(Protocol):
 
     def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
         """Returns each source's hypotheses, best first, in the order of the sources."""
+        ...
+
+    def generate(self, sources: Sequence[Any], batch_size: int = 64) -> list[Any]:
+        """Returns the best text of each source, or the array [T, D] where targets are vectors."""
         ...
 
 
@@ -52,104 +62,101 @@ class LivePredictor:
         """Returns each source's hypotheses, best first, in the order of the sources."""
         return self.model.n_best(sources, self._search, batch_size)
 
+    def generate(self, sources: Sequence[Any], batch_size: int = 64) -> list[Any]:
+        """Returns the best text of each source, or the array [T, D] where targets are vectors."""
+        return self.model.generate(sources, self._search, batch_size)
+
 
 class ExportPredictor:
-    """A SavedModel or an ONNX file, with the search that it holds, over its ids-to-ids function.
+    """A SavedModel or an ONNX file, with the search that it holds, over its raw function.
 
     Attributes:
         path: where it was loaded from.
         description: what the export says of itself; see `describe`.
-        search: the spec of the search that it holds.
-        run: the ids-to-ids function.
+        search: the spec of the search that it holds, or of one that differs only in what the export takes as inputs.
+        run: the raw function: ids to ids, or values for the one or the other.
     """
 
     def __init__(self, path: Path, description: dict[str, str], run: Run, search: str | None) -> None:
         self.path = path
         self.description = description
-        self.search = _held_search(path, description, search)
         self.codec = described_codec(description)
+        self.search = _held_search(path, description, search, self.codec)
         self.run = run
+        self._settings = self.codec.settings(parse_search(self.search))
 
     def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
         """Returns each source's hypotheses, best first, in the order of the sources.
 
         Raises:
-            ConfigError: `sources` is a single string.
+            UserError: `sources` is not a list of what the model reads, or its targets are no tokens.
             ExportError: the runtime fails on a batch.
         """
+        self.codec.need_tokens("n_best")
+        return self._answers(sources, batch_size, self.codec.hypotheses)
+
+    def generate(self, sources: Sequence[Any], batch_size: int = 64) -> list[Any]:
+        """Returns the best text of each source, or the array [T, D] where targets are vectors; raises as `n_best`."""
+        return self._answers(sources, batch_size, self.codec.best)
+
+    def _answers(self, sources: Sequence[Any], batch_size: int, read: Callable[[dict, Any], Any]) -> list[Any]:
+        """Runs the sources, those of similar length together, and `read`s each row of the outputs."""
         self.codec.check(sources)
         rows = self.codec.rows(sources)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        found: list[list[Hypothesis]] = [[] for _ in rows]
+        found: list[Any] = [None] * len(rows)
         for begin in range(0, len(order), batch_size):
             chosen = order[begin : begin + batch_size]
             outputs = self._run_batch([rows[i] for i in chosen])
             for row, i in enumerate(chosen):
-                found[i] = self._hypotheses(outputs, row, sources[i])
+                found[i] = read({name: output[row] for name, output in outputs.items()}, sources[i])
         return found
 
     def _run_batch(self, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+        source, lengths = padded(rows)
         try:
-            return self.run(*padded(rows))
+            return self.run({self.codec.source_name: source, "source_lengths": lengths, **self._settings})
         except Exception as error:  # whatever the runtime raises
             raise ExportError(f"{self.path}: the runtime failed. Received: {first_line(error)}") from error
 
-    def _hypotheses(self, outputs: dict[str, np.ndarray], row: int, source: Any) -> list[Hypothesis]:
-        hypotheses = []
-        for beam in np.flatnonzero(np.isfinite(outputs["scores"][row])):  # an impossible one scores -inf
-            length = outputs["target_lengths"][row, beam]
-            ids = outputs["target_ids"][row, beam, :length].tolist()
-            alignment = outputs["alignments"][row, beam, :length, :] if "alignments" in outputs else None
-            text, score = self.codec.decode(ids, source), float(outputs["scores"][row, beam])
-            hypotheses.append(Hypothesis(text=text, score=score, ids=ids, alignment=alignment))
-        return hypotheses
 
-
-def padded(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns rows of ids [S] or of vectors [S, N] as one array [B, S, ...], 0 after each, and their lengths int32 [B].
-
-    >>> padded([np.array([5, 3], np.int32), np.array([3], np.int32)])
-    (array([[5, 3],
-           [3, 0]], dtype=int32), array([2, 1], dtype=int32))
-    """
-    lengths = np.array([len(row) for row in rows], np.int32)
-    batch = np.zeros([len(rows), lengths.max(initial=1), *rows[0].shape[1:]], rows[0].dtype)
-    for line, row in zip(batch, rows, strict=True):
-        line[: len(row)] = row
-    return batch, lengths
-
-
-def _held_search(path: Path, description: dict[str, str], asked: str | None) -> str:
+def _held_search(path: Path, description: dict[str, str], asked: str | None, codec: Codec) -> str:
     held = description.get("search", "")
-    if asked is not None and search_spec(parse_search(asked)) != held:
+    if asked is None:
+        return held
+    search = parse_search(asked)
+    # A search all of whose settings are inputs of the export may have any.
+    if search_spec(search) != held and not codec.settings(search):
         raise ExportError(f"{path}: this export holds the search {held!r} and no other. Received: {asked!r}")
-    return held
+    return search_spec(search)
 
 
 # === Loading ===
 
 
 def load_predictor(path: str | os.PathLike[str] | Seq2Seq, *, search: str | None = None) -> Predictor:
-    """Loads whatever can answer texts.
+    """Loads whatever can answer sources.
 
     Args:
         path: a preset's name or directory, a SavedModel directory, an `.onnx` file, or a live model.
-        search: the spec of a search. None: `greedy` for a live model or preset, and what it holds for an export.
+        search: the spec of a search. None: `greedy` for a live model or preset (`rollout:24` where its targets are
+            vectors), and what it holds for an export. Another horizon than it holds can be asked of an export.
 
     Raises:
         UserError: there is nothing at the path (PresetError where it could have been a preset's name).
         ExportError: the export is damaged, or holds another search.
         ConfigError: the spec names no search.
     """
+    wanted = None if search is None else parse_search(search)
     if isinstance(path, Seq2Seq):
-        return LivePredictor(path, parse_search(search or "greedy"))
+        return LivePredictor(path, wanted or path.codec.search())
     place = Path(path)
     if place.suffix == ".onnx" or place.is_file():
         return load_onnx(place, search=search)
     if is_saved_model(place):
         return load_saved_model(place, search=search)
-    wanted = parse_search(search or "greedy")
-    return LivePredictor(Seq2Seq.from_preset(path), wanted)
+    model = Seq2Seq.from_preset(path)
+    return LivePredictor(model, wanted or model.codec.search())
 
 
 def is_saved_model(path: Path) -> bool:
@@ -169,10 +176,7 @@ def load_onnx(path: str | os.PathLike[str], *, search: str | None = None) -> Exp
         raise ExportError(f"{path}: ONNX Runtime cannot load it. Received: {first_line(error)}") from error
     names = [output.name for output in runtime.get_outputs()]
 
-    name = runtime.get_inputs()[0].name
-
-    def run(source: np.ndarray, source_lengths: np.ndarray) -> dict[str, np.ndarray]:
-        inputs = {name: source, "source_lengths": source_lengths}
+    def run(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return dict(zip(names, runtime.run(names, inputs), strict=True))
 
     return ExportPredictor(path, description, run, search)
@@ -183,13 +187,12 @@ def load_saved_model(path: str | os.PathLike[str], *, search: str | None = None)
     path = Path(path)
     description = read_saved_model_description(path)
     loaded, signatures = load_signatures(path)
-    if "ids" not in signatures:
-        raise ExportError(f"{path}: the SavedModel has no signature 'ids'. Received: {sorted(signatures)}")
+    raw = raw_signature(description)
+    if raw not in signatures:
+        raise ExportError(f"{path}: the SavedModel has no signature {raw!r}. Received: {sorted(signatures)}")
 
-    name = next(iter(json.loads(description["inputs"])))
-
-    def run(source: np.ndarray, source_lengths: np.ndarray, loaded: Any = loaded) -> dict[str, np.ndarray]:
-        outputs = signatures["ids"](**{name: tf.constant(source), "source_lengths": tf.constant(source_lengths)})
+    def run(inputs: dict[str, np.ndarray], loaded: Any = loaded) -> dict[str, np.ndarray]:
+        outputs = signatures[raw](**{name: tf.constant(value) for name, value in inputs.items()})
         return {name: output.numpy() for name, output in outputs.items()}
 
     return ExportPredictor(path, description, run, search)

@@ -2,10 +2,10 @@
 
 Usage: python -I replay.py EXPORT PROBES.npz ANSWERS.npz   (-I: this file's neighbours must not hide other packages)
 
-PROBES.npz holds, for each batch N, `source_N` ([B, S] or [B, S, N]) and `lengths_N` int32 [B], and `source_name`, the
-name of that input; where sources are texts, also `texts`, a JSON list of the batches as strings. ANSWERS.npz gets the
-outputs of the ids function as `N.NAME` and, from a SavedModel, `texts`: for each batch the answers of `serving_default`
-and `n_best`, as JSON.
+PROBES.npz holds, for each batch N, the inputs of the raw function as `N.raw.NAME` and a request as `N.request.NAME`
+(strings as one string, a JSON list), and `raw`, the name of the raw function among a SavedModel's signatures.
+ANSWERS.npz gets the outputs of the raw function as `N.NAME` and, from a SavedModel whose other signatures answer with
+text, `texts`: for each batch the answers of these signatures, as JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Outputs = dict[str, np.ndarray]
 
 
 def load_onnx(path: str) -> Callable[[Inputs], Outputs]:
-    """Returns the ids function of an ONNX file."""
+    """Returns the function of an ONNX file."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -35,20 +35,20 @@ def load_onnx(path: str) -> Callable[[Inputs], Outputs]:
     return run
 
 
-def load_saved_model(path: str) -> tuple[Callable[[Inputs], Outputs], Callable[[Inputs], dict]]:
-    """Returns the ids function and the functions that answer with text of a SavedModel."""
+def load_saved_model(path: str, raw: str) -> tuple[Callable[[Inputs], Outputs], Callable[[Inputs], dict]]:
+    """Returns the raw function of a SavedModel, and one that asks its other signatures, which answer with text."""
     import tensorflow as tf
     import tensorflow_text
 
     loaded = tf.saved_model.load(path)
 
     def run(inputs: Inputs) -> Outputs:
-        outputs = loaded.signatures["ids"](**{name: tf.constant(value) for name, value in inputs.items()})
+        outputs = loaded.signatures[raw](**{name: tf.constant(value) for name, value in inputs.items()})
         return {name: output.numpy() for name, output in outputs.items()}
 
     def answer(request: Inputs, ops: object = tensorflow_text) -> dict:
         answers = {}
-        for name in ("serving_default", "n_best"):
+        for name in sorted(set(loaded.signatures) - {raw}):
             outputs = loaded.signatures[name](**{name: tf.constant(value) for name, value in request.items()})
             text = np.vectorize(lambda value: value.decode("utf-8"), otypes=[object])(outputs["text"].numpy())
             answers[name] = {"text": text.tolist(), "score": outputs["score"].numpy().tolist()}
@@ -57,23 +57,28 @@ def load_saved_model(path: str) -> tuple[Callable[[Inputs], Outputs], Callable[[
     return run, answer
 
 
+def of(probes: Inputs, prefix: str) -> Inputs:
+    """Returns the inputs whose keys begin with a prefix, without it."""
+    found = {key.removeprefix(prefix): value for key, value in probes.items() if key.startswith(prefix)}
+    return {name: json.loads(str(value)) if value.dtype.kind == "U" else value for name, value in found.items()}
+
+
 def main(export: str, probes_file: str, answers_file: str) -> None:
     """Loads the export, runs all probes, and writes the answers."""
     answers: dict[str, np.ndarray] = {}
     with np.load(probes_file) as file:
         probes = dict(file)
-    name = str(probes["source_name"])
-    count = sum(key.startswith("lengths_") for key in probes)
-    sources = [{name: probes[f"source_{i}"], "source_lengths": probes[f"lengths_{i}"]} for i in range(count)]
-    texts = json.loads(str(probes["texts"])) if "texts" in probes else None
+    batches = sorted({int(key.partition(".")[0]) for key in probes if "." in key})
     if os.path.isdir(export):
-        run, answer = load_saved_model(export)
-        requests = sources if texts is None else [{"text": batch} for batch in texts]
-        answers["texts"] = np.array(json.dumps([answer(request) for request in requests]))
+        run, answer = load_saved_model(export, str(probes["raw"]))
+        texts = [answer(of(probes, f"{number}.request.")) for number in batches]
+        if any(texts):
+            answers["texts"] = np.array(json.dumps(texts))
     else:
         run = load_onnx(export)
-    for number, inputs in enumerate(sources):
-        answers.update({f"{number}.{output}": value for output, value in run(inputs).items()})
+    for number in batches:
+        outputs = run(of(probes, f"{number}.raw."))
+        answers.update({f"{number}.{output}": value for output, value in outputs.items()})
     if "kerass2s" in sys.modules:
         sys.exit("An export must run without kerass2s.")
     np.savez(answers_file, **answers)

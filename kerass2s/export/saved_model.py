@@ -14,7 +14,7 @@ import tensorflow as tf
 from kerass2s.codec import Codec
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import describe, first_line, needed, write_saved_model_description
-from kerass2s.export.graph import ids_graph, probe, without_cudnn
+from kerass2s.export.graph import ids_graph, inputs_spec, probe, without_cudnn
 from kerass2s.export.quiet import quiet
 from kerass2s.seq2seq import Search, Seq2Seq
 
@@ -31,6 +31,10 @@ def export_saved_model(model: Seq2Seq, path: str | os.PathLike[str], search: Sea
         ids               source_ids, source_lengths -> target_ids, target_lengths, scores and, where the model has
                           them, alignments, as `ids_graph` tells
 
+    Where sources are vectors, all three take source_values and source_lengths. Where targets are vectors, there is one:
+
+        serving_default   source_values, source_lengths, horizon int32 [] -> target_values
+
     Args:
         model: the model.
         path: the directory to write; an older SavedModel there is replaced.
@@ -46,10 +50,11 @@ def export_saved_model(model: Seq2Seq, path: str | os.PathLike[str], search: Sea
     try:
         made.chmod(0o755)
         with quiet(), without_cudnn(model):
-            module, signatures = _trace(model, search)
+            module, signatures, raw = _trace(model, search)
             tf.saved_model.save(module, str(made), signatures=signatures)
-        _write_warmup(made / WARMUP_REQUESTS, model.codec)
-        write_saved_model_description(made, describe(model, search, signatures["ids"].structured_outputs))
+        is_raw = {name: signature is raw for name, signature in signatures.items()}
+        _write_warmup(made / WARMUP_REQUESTS, model.codec, probe(model.codec, search, 1), is_raw)
+        write_saved_model_description(made, describe(model, search, raw.structured_outputs))
         if path.exists():
             shutil.rmtree(path)
         os.replace(made, path)
@@ -69,49 +74,43 @@ def _check_target(path: Path) -> None:
 # === Graph ===
 
 
-def _trace(model: Seq2Seq, search: Search) -> tuple[tf.Module, dict[str, Any]]:
-    """Returns the signatures as concrete functions, and a module that tracks just what they use."""
-    run_ids, codec = ids_graph(model, search), model.codec
-
-    def n_best(**request: tf.Tensor) -> dict[str, tf.Tensor]:
-        found = run_ids(*codec.source(request))
-        return {"text": codec.texts(found["target_ids"], request), "score": found["scores"]}
-
-    def best(**request: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {name: output[:, 0] for name, output in n_best(**request).items()}
-
+def _trace(model: Seq2Seq, search: Search) -> tuple[tf.Module, dict[str, Any], Any]:
+    """Returns a module that tracks just what the signatures use, these as concrete functions, and the raw one's."""
+    run, codec = ids_graph(model, search), model.codec
+    raw = tf.function(run, input_signature=tuple(inputs_spec(codec, search).values())).get_concrete_function()
     signatures = {
-        "serving_default": tf.function(best).get_concrete_function(**codec.request_spec),
-        "n_best": tf.function(n_best).get_concrete_function(**codec.request_spec),
-        "ids": tf.function(run_ids, input_signature=tuple(codec.source_spec.values())).get_concrete_function(),
+        name: tf.function(answer).get_concrete_function(**codec.request_spec)
+        for name, answer in codec.signatures(run).items()
     }
+    signatures = {**signatures, "ids": raw} if signatures else {"serving_default": raw}
     module = tf.Module()
     module.weights = list({id(v): v for signature in signatures.values() for v in signature.variables}.values())
-    return module, signatures
+    return module, signatures, raw
 
 
 # === Warm-up ===
 
 
-def _write_warmup(file: Path, codec: Codec) -> None:
-    """Writes one request per signature, as TensorFlow Serving replays them when it loads the model."""
-    source = tf.constant(probe(codec.source_spec[codec.source_name], 1)[codec.source_name])
-    ids = {codec.source_name: source, "source_lengths": tf.constant([1], tf.int32)}
+def _write_warmup(file: Path, codec: Codec, inputs: dict[str, np.ndarray], signatures: dict[str, bool]) -> None:
+    """Writes one request per signature, as TensorFlow Serving replays them when it loads the model.
+
+    A signature takes the raw `inputs` where `signatures` says so, and a request of the codec where not.
+    """
     request = codec.request([codec.example(np.random.default_rng(0), 4)])
     file.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for signature, inputs in {"serving_default": request, "n_best": request, "ids": ids}.items():
-            writer.write(_request(signature, inputs).SerializeToString())
+        for signature, is_raw in signatures.items():
+            writer.write(_request(signature, inputs if is_raw else request).SerializeToString())
 
 
-def _request(signature: str, inputs: dict[str, tf.Tensor]) -> Any:
+def _request(signature: str, inputs: dict[str, Any]) -> Any:
     logs = needed("tensorflow_serving.apis.prediction_log_pb2", "serving")
     log = logs.PredictionLog()
     request = log.predict_log.request
     request.model_spec.name = "kerass2s"
     request.model_spec.signature_name = signature
     for name, tensor in inputs.items():
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(tensor.numpy()))
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(np.asarray(tensor)))
     return log
 
 

@@ -16,12 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec import Codec
+from kerass2s.data.padding import padded
 from kerass2s.decoding import Hypothesis, parse_search
 from kerass2s.errors import ExportError, UserError
-from kerass2s.export.describe import described_codec, read_onnx, read_saved_model_description
+from kerass2s.export.describe import described_codec, raw_signature, read_onnx, read_saved_model_description
+from kerass2s.export.graph import ids_graph, inputs_spec
 from kerass2s.export.manifest import MANIFEST, check_manifest, onnx_files, saved_models
-from kerass2s.export.predictor import is_saved_model, padded
-from kerass2s.seq2seq import Seq2Seq
+from kerass2s.export.predictor import is_saved_model
+from kerass2s.seq2seq import Search, Seq2Seq
 
 TOLERANCE = 1e-4
 LONG = 60
@@ -30,12 +32,17 @@ REPLAY = Path(__file__).with_name("replay.py")
 
 @dataclass(frozen=True)
 class Probe:
-    """One batch to run an export over: its name, the sources, and what the encoder reads: [B, S, ...], lengths [B]."""
+    """One batch to run an export over: its name, the sources, and the inputs of the raw function that they become."""
 
     name: str
     sources: list[Any]
-    source: np.ndarray
-    source_lengths: np.ndarray
+    inputs: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, name: str, sources: list[Any], codec: Codec, settings: dict[str, np.ndarray]) -> Probe:
+        """Makes a probe of sources and of what the search is set to."""
+        source, lengths = padded(codec.rows(sources))
+        return cls(name, sources, {codec.source_name: source, "source_lengths": lengths, **settings})
 
 
 @dataclass(frozen=True)
@@ -119,15 +126,15 @@ def _description(path: Path) -> dict[str, str]:
 
 def _check(path: Path, description: dict[str, str], model: Seq2Seq | None) -> Check:
     codec = described_codec(description)
-    probes = make_probes(codec)
-    answers = replay(path, probes, codec.source_name)
     search = description["search"]
+    probes = make_probes(codec, parse_search(search))
+    answers = replay(path, probes, codec, raw_signature(description))
     differences: list[str] = []
     if model is not None:
         live = _Live(model, search)
         for number, probe in enumerate(probes):
             given = {name.partition(".")[2]: value for name, value in answers.items() if name.startswith(f"{number}.")}
-            differences += [f"{probe.name}: {line}" for line in live.compare_ids(probe, given, codec)]
+            differences += [f"{probe.name}: {line}" for line in live.compare_raw(probe, given, codec)]
         if "texts" in answers:
             for probe, given in zip(probes, json.loads(str(answers["texts"])), strict=True):
                 differences += [f"{probe.name}: {line}" for line in live.compare_texts(probe, given)]
@@ -137,8 +144,11 @@ def _check(path: Path, description: dict[str, str], model: Seq2Seq | None) -> Ch
 # === Probes ===
 
 
-def make_probes(codec: Codec) -> list[Probe]:
-    """Returns the odd shapes that an export is run over, the same for the same codec."""
+def make_probes(codec: Codec, search: Search) -> list[Probe]:
+    """Returns the odd shapes that an export is run over, the same for the same codec and search.
+
+    What an export takes as an input beside the source is one more in each probe than in the one before.
+    """
     random = np.random.default_rng(20)
 
     def made(*lengths: int) -> list[Any]:
@@ -153,28 +163,35 @@ def make_probes(codec: Codec) -> list[Probe]:
         "empty": [empty],
         "strange": strange,
     }
-    cut = made(3)
-    source, _ = padded(codec.rows(cut))
-    return [
-        *(Probe(name, sources, *padded(codec.rows(sources))) for name, sources in batches.items()),
-        Probe("more after the length", cut, source, np.ones(1, np.int32)),
+    cut = "more after the length"
+    probes = [
+        Probe.of(name, sources, codec, {name: value + number for name, value in codec.settings(search).items()})
+        for number, (name, sources) in enumerate({**batches, cut: made(3)}.items())
     ]
+    probes[-1].inputs["source_lengths"] = np.ones(1, np.int32)
+    return probes
 
 
 # === Fresh process ===
 
 
-def replay(path: Path, probes: Sequence[Probe], source_name: str) -> dict[str, np.ndarray]:
+def replay(path: Path, probes: Sequence[Probe], codec: Codec, raw: str = "ids") -> dict[str, np.ndarray]:
     """Runs the probes through an export in a fresh process that imports no kerass2s; see `replay.py`.
+
+    Args:
+        path: the export.
+        probes: what to run.
+        codec: makes requests of the probes' sources, for the signatures that answer with text.
+        raw: the raw function among the signatures of a SavedModel.
 
     Raises:
         ExportError: the process fails; the message ends with its last line.
     """
-    batches = {"source_name": np.array(source_name)}
-    if all(isinstance(source, str) for probe in probes for source in probe.sources):
-        batches["texts"] = np.array(json.dumps([probe.sources for probe in probes]))
+    batches = {"raw": np.array(raw)}
     for number, probe in enumerate(probes):
-        batches |= {f"source_{number}": probe.source, f"lengths_{number}": probe.source_lengths}
+        batches |= {f"{number}.raw.{name}": value for name, value in probe.inputs.items()}
+        request = codec.request(probe.sources)
+        batches |= {f"{number}.request.{name}": _storable(value.numpy()) for name, value in request.items()}
     with tempfile.TemporaryDirectory() as directory:
         asked, answered = Path(directory, "probes.npz"), Path(directory, "answers.npz")
         np.savez(asked, **batches)
@@ -187,6 +204,11 @@ def replay(path: Path, probes: Sequence[Probe], source_name: str) -> dict[str, n
             return dict(file)
 
 
+def _storable(value: np.ndarray) -> np.ndarray:
+    """Strings as one string, a JSON list of them: NumPy's own arrays of text lose null characters at the end."""
+    return np.array(json.dumps([text.decode("utf-8") for text in value])) if value.dtype == object else value
+
+
 # === Comparison ===
 
 
@@ -196,19 +218,19 @@ class _Live:
     def __init__(self, model: Seq2Seq, search: str) -> None:
         self.model = model
         self.search = parse_search(search)
-        self._run = tf.function(self._ids, input_signature=tuple(model.codec.source_spec.values()))
+        spec = inputs_spec(model.codec, self.search)
+        self._run = tf.function(ids_graph(model, self.search), input_signature=tuple(spec.values()))
 
-    def _ids(self, source: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, Any]:
-        return self.model.search_graph(source, source_lengths, self.search).named()
-
-    def compare_ids(self, probe: Probe, given: dict[str, np.ndarray], codec: Codec) -> Iterator[str]:
-        expected = self._run(tf.constant(probe.source), tf.constant(probe.source_lengths))
+    def compare_raw(self, probe: Probe, given: dict[str, np.ndarray], codec: Codec) -> Iterator[str]:
+        expected = self._run(*map(tf.constant, probe.inputs.values()))
         expected = {name: output.numpy() for name, output in expected.items()}
         if given.keys() != expected.keys():
             yield f"outputs {sorted(given)}, expected {sorted(expected)}"
             return
         for name, value in expected.items():
             yield from _differs(name, given[name], value)
+        if "target_ids" not in expected:
+            return
         if _decode(given["target_ids"], probe, codec) != _decode(expected["target_ids"], probe, self.model.codec):
             yield "the strings differ"
 

@@ -7,6 +7,7 @@ import functools
 import io
 import itertools
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +29,8 @@ _SUBWORD_VOCABULARY_SIZE: Final = 8000
 _EVERY_SYMBOL: Final = 1 << 24  # A soft limit that no alphabet and no word list reaches.
 _LONGEST_WORD: Final = 200  # Characters: 7200 bytes at most once normalised; SentencePiece loads no piece over 7999.
 _SPACE_PIECE: Final = "\u2581"
+_WITHIN: Final = re.compile(f"(.){_SPACE_PIECE}")
+_CUT: Final = f"\\1\n{_SPACE_PIECE}"  # No piece holds a line break, so one can stand where words come apart.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,9 +193,25 @@ class SentencePieceTokenizer:
             raise DataError(f"Ids must be in [0, {self.vocabulary_size}). Received: {kept}")
         return self._processor.decode(kept)
 
+    def split(self, text: str) -> list[str]:
+        """The text's pieces as strings, never sampled; what the model does not know as it stands in the text.
+
+        `encode` runs neighbours that are unknown together; here each word of a `word` model and each character of a
+        `char` model is a piece by itself.
+        """
+        pieces = self._processor.encode(_checked(text), out_type=str)
+        if self.kind == "word":
+            return [word for piece in pieces for word in _WITHIN.sub(_CUT, piece).split("\n")]
+        return [character for piece in pieces for character in piece] if self.kind == "char" else pieces
+
+    def join(self, pieces: Iterable[str]) -> str:
+        """The text of pieces, known and unknown ones: `join(split(text))` is `normalize(text)`."""
+        text = self._processor.decode(list(pieces))  # an unknown piece comes out as it is, `▁` included
+        return text.removeprefix(_SPACE_PIECE).replace(_SPACE_PIECE, " ")
+
     # === Graph side ===
 
-    def _in_graph(self) -> Any:
+    def _in_graph(self, out_type: Any = None) -> Any:
         """The TensorFlow Text tokenizer, made anew in the graph that is being traced (or eagerly).
 
         Its table lives in the graph's own operation. One table made eagerly and captured would be gone after
@@ -202,7 +221,7 @@ class SentencePieceTokenizer:
         import tensorflow_text
 
         options = dataclasses.asdict(self.sampling) if self.sampling else {}
-        return tensorflow_text.SentencepieceTokenizer(self.model_proto, out_type=tf.int32, **options)
+        return tensorflow_text.SentencepieceTokenizer(self.model_proto, out_type=out_type or tf.int32, **options)
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Graph code: string [B] to ragged int32 [B, None], without start and end; B may be 0."""
@@ -213,9 +232,40 @@ class SentencePieceTokenizer:
         import tensorflow as tf
 
         ids = tf.convert_to_tensor(ids, tf.int32)
+        return self._in_graph().detokenize(tf.ragged.boolean_mask(ids, self.spelled(ids)))
+
+    def spelled(self, ids: tf.Tensor) -> tf.Tensor:
+        """Graph code: which ids int32 [B, T] stand for text, bool: those before the first end, but pad and start."""
+        import tensorflow as tf
+
         ended = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) > 0
-        kept = ~ended & (ids != PAD_ID) & (ids != START_ID)
-        return self._in_graph().detokenize(tf.ragged.boolean_mask(ids, kept))
+        return ~ended & (ids != PAD_ID) & (ids != START_ID)
+
+    def tokenize_pieces(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Graph code: string [B] to ragged string [B, None]; what `split` does with each, and sampled as `tokenize`."""
+        import tensorflow as tf
+
+        pieces = self._in_graph(tf.string).tokenize(texts)
+        if self.kind == "word":
+            apart = tf.strings.regex_replace(pieces.flat_values, _WITHIN.pattern, _CUT)
+            return pieces.with_flat_values(tf.strings.split(apart, "\n")).merge_dims(1, 2)
+        if self.kind == "char":
+            return pieces.with_flat_values(tf.strings.unicode_split(pieces.flat_values, "UTF-8")).merge_dims(1, 2)
+        return pieces
+
+    def piece_ids(self, pieces: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Graph code: pieces, ragged string [B, None], to their ids, int32; unknown for what is no piece of text."""
+        import tensorflow as tf
+
+        ids = self._in_graph().string_to_id(pieces.flat_values)
+        return pieces.with_flat_values(tf.where(ids > END_ID, ids, UNKNOWN_ID))
+
+    def detokenize_pieces(self, pieces: tf.RaggedTensor) -> tf.Tensor:
+        """Graph code: pieces, ragged string [B, None], to string [B]; what `join` does with each row."""
+        import tensorflow as tf
+
+        texts = tf.strings.regex_replace(self._in_graph(tf.string).detokenize(pieces), "^" + _SPACE_PIECE, "")
+        return tf.strings.regex_replace(texts, _SPACE_PIECE, " ")
 
 
 # === Training ===

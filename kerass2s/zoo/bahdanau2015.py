@@ -1,4 +1,9 @@
-"""bahdanau2015: bidirectional encoder, additive attention computed from the previous state, inside the recurrence."""
+"""bahdanau2015: bidirectional encoder, additive attention computed from the previous state, inside the recurrence.
+
+Use it where the alignment matters, or where outputs are long compared with the model: the recurrence sees what it
+attended to. It is a safe first choice for pronunciation, transliteration and short translation. Its recurrence runs
+step by step in training, so it is slower to train than `luong2015` without input feeding.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,10 @@ from dataclasses import dataclass
 
 from kerass2s.attention import AdditiveAttention
 from kerass2s.codec import TextCodec
-from kerass2s.decoders import AttentionalDecoder
+from kerass2s.decoders import AttentionalDecoder, MaxoutReadout, PreviousStateCell, Readout
 from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
+from kerass2s.recurrence import RecurrentStack
 
 __all__ = ["CITATION", "PRESETS", "Config", "build"]
 
@@ -20,7 +26,11 @@ CITATION = (
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes; the default trains on 2 cores. `units` is U of one direction and of the decoder."""
+    """Sizes; the default trains on 2 cores. `units` is U of one direction and of the decoder.
+
+    s_0 = tanh(W_s h_1), h_1 of the backward reading, as in appendix A.2.2. The readout sees s_i where the appendix has
+    s_{i-1}, and Keras' GRU applies the reset gate after the recurrent product, not before.
+    """
 
     cell: str = "gru"
     embedding_size: int = 64
@@ -46,14 +56,13 @@ def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, Attention
         layers=config.encoder_layers,
         bidirectional=True,
         dropout=config.dropout,
-        summary="both_ends",
+        summary="first_backward",
     )
+    target = Tokens(codec.target_size, config.embedding_size)
     return encoder, AttentionalDecoder(
-        Tokens(codec.target_size, config.embedding_size),
-        4 * config.units,
-        2 * config.units,
-        AdditiveAttention(config.attention_units),
-        **sizes,
-        readout_units=config.readout_units,
+        target,
+        config.units,
+        PreviousStateCell(RecurrentStack(**sizes), AdditiveAttention(config.attention_units), 2 * config.units),
+        Readout(target.size, MaxoutReadout(config.readout_units), config.dropout),
         dropout=config.dropout,
     )

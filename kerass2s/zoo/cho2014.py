@@ -1,4 +1,9 @@
-"""cho2014: GRU encoder and decoder; the context is fed to every step and to a maxout readout."""
+"""cho2014: GRU encoder and decoder; the context is fed to every step and to a maxout readout.
+
+Use it as the step between `sutskever2014` and attention: the context is still one vector, but the decoder sees it at
+every step, so it need not remember it. Good for short sequences and for small models, and where a score of a given pair
+is wanted (the paper scored phrase pairs with it).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +25,11 @@ CITATION = (
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes; the default trains on 2 cores."""
+    """Sizes; the default trains on 2 cores.
+
+    The context c is h_N itself, without the layer tanh(V h_N) of the paper's appendix. The decoder's candidate takes
+    C c outside the reset gate, and Keras' GRU applies that gate after the recurrent product, not before.
+    """
 
     embedding_size: int = 64
     units: int = 128

@@ -1,4 +1,10 @@
-"""sutskever2014: a deep LSTM whose final states start another one; the source is read from its end."""
+"""sutskever2014: a deep LSTM whose final states start another one; the source is read from its end.
+
+Use it to see what a fixed context can carry: the whole source must pass through the encoder's final states, so quality
+falls with length. It is the simplest model of the zoo, trains at the full speed of the recurrent layers, and its
+encoder gives one vector for a sentence. Reading the source from its end brings the first source tokens close to the
+first target tokens; switch `reverse_source` off where the two sides do not run in the same direction.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +25,10 @@ CITATION = (
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes; the default trains on 2 cores."""
+    """Sizes; the default trains on 2 cores.
+
+    With the paper's vocabularies, 160,000 and 80,000 words, its preset has the 384 million weights of section 3.4.
+    """
 
     embedding_size: int = 64
     units: int = 128

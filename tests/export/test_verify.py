@@ -57,13 +57,13 @@ def test_a_model_that_differs_is_seen(exported: Path, tiny: Callable[[str], Seq2
     assert "scores differs" in str(report)
 
 
-def test_the_probes_are_the_odd_shapes(exported: Path, live: Seq2Seq):
-    probes = {probe.name: probe for probe in make_probes(live.codec)}
-    assert probes["batch of 1, length 1"].source.shape == (1, 2)
-    assert probes["batch of 17, mixed lengths"].source.shape[0] == 17
-    assert probes["long"].source.shape[1] > 40
-    assert probes["empty"].source.tolist() == [[END_ID]]
-    assert set(probes["strange"].source[0].tolist()) == {UNKNOWN_ID, END_ID}
+def test_the_probes_are_the_odd_shapes(live: Seq2Seq, search: BeamSearch):
+    probes = {probe.name: probe.inputs["source_ids"] for probe in make_probes(live.codec, search)}
+    assert probes["batch of 1, length 1"].shape == (1, 2)
+    assert probes["batch of 17, mixed lengths"].shape[0] == 17
+    assert probes["long"].shape[1] > 40
+    assert probes["empty"].tolist() == [[END_ID]]
+    assert set(probes["strange"][0].tolist()) == {UNKNOWN_ID, END_ID}
     assert TOLERANCE == 1e-4
 
 

@@ -19,6 +19,7 @@ MASK = np.array([[True, True, False], [True, False, False]])
         ("mean", [[2, -3], [5, 6]]),
         ("max", [[3, -2], [5, 6]]),
         ("both_ends", [[1, -2, 3, -4], [5, 6, 5, 6]]),
+        ("first_backward", [[-2], [6]]),
     ],
 )
 def test_summary(name: str, expected: list) -> None:

@@ -1,0 +1,188 @@
+"""The transformer decoder: masked self-attention over what was said, attention over the memory, feed-forward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerass2s.decoders.base import Decoder
+from kerass2s.elements import Elements
+from kerass2s.errors import ConfigError
+from kerass2s.transformer import CausalMask, Entrance, MultiHeadAttention, Residual, feed_forward, final_norm
+
+__all__ = ["TiedLogits", "TransformerDecoder"]
+
+
+@keras.saving.register_keras_serializable("kerass2s")
+class TiedLogits(keras.layers.Layer):
+    """Logits by the embedding's own table E [V, U], `x [..., U] -> x E^T [..., V]` (Press and Wolf 2017)."""
+
+    def __init__(self, embedding: keras.layers.Embedding, name: str = "logits", **options: Any) -> None:
+        super().__init__(name=name, **options)
+        self.embedding = embedding
+
+    def build(self, vectors_shape: tuple[int | None, ...]) -> None:
+        """Refuse vectors that are not of the embedding's width; the table is already there."""
+        if vectors_shape[-1] != self.embedding.output_dim:
+            raise ConfigError(
+                f"Tied logits need an embedding as wide as the decoder, {vectors_shape[-1]}. "
+                f"Received: {self.embedding.output_dim}"
+            )
+
+    def call(self, vectors: Any) -> Any:
+        """Score every token of the vocabulary."""
+        return ops.matmul(vectors, ops.transpose(ops.cast(self.embedding.embeddings, vectors.dtype)))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {**super().get_config(), "embedding": keras.saving.serialize_keras_object(self.embedding)}
+
+
+@keras.saving.register_keras_serializable("kerass2s")
+class _NothingYet(keras.layers.Layer):
+    """A cache of no positions, `[B, S, U] -> [B, 0, U]`, of a length that only a run knows.
+
+    OpenVINO takes a length that the graph knows for one that never grows.
+    """
+
+    def call(self, keys: Any) -> Any:
+        """Keep none of the positions."""
+        return keys[:, : ops.minimum(ops.shape(keys)[1], 0)]
+
+
+class _DecoderLayer:
+    """Self-attention, attention over the memory and a feed-forward network, each in its residual (section 3.1)."""
+
+    def __init__(self, units: int, heads: int, feed_forward_units: int, dropout: float, norm: str, name: str) -> None:
+        self.self_attention = MultiHeadAttention(units, heads, name=f"{name}_self_attention")
+        self.memory_attention = MultiHeadAttention(units, heads, name=f"{name}_memory_attention")
+        self.feed_forward = feed_forward(units, feed_forward_units, f"{name}_feed_forward")
+        self.residuals = [
+            Residual(norm, dropout, f"{name}_{part}") for part in ("self_attention", "memory_attention", "feed_forward")
+        ]
+
+    def __call__(self, vectors: Any, past: tuple[Any, Any], causal: Any, memory: tuple[Any, Any], mask: Any) -> Any:
+        """Run T positions after the t that the cache knows.
+
+        Args:
+            vectors: [N, T, U].
+            past: keys and values of the positions so far, [N, t, U] each.
+            causal: [1, T, t + T].
+            memory: keys and values of the memory, [N, S, U] each.
+            mask: [N, 1, S].
+
+        Returns:
+            Vectors [N, T, U], the longer (keys, values) [N, t + T, U], and the alignment [N, T, S].
+        """
+        known, alignments = [], []
+
+        def attend_to_self(seen: Any) -> Any:
+            new = self.self_attention.project(seen)
+            known.extend(ops.concatenate(pair, axis=1) for pair in zip(past, new, strict=True))
+            return self.self_attention(seen, *known, causal)[0]
+
+        def attend_to_memory(seen: Any) -> Any:
+            answer, alignment = self.memory_attention(seen, *memory, mask)
+            alignments.append(alignment)
+            return answer
+
+        for residual, sublayer in zip(
+            self.residuals, (attend_to_self, attend_to_memory, self.feed_forward), strict=True
+        ):
+            vectors = residual(vectors, sublayer)
+        return vectors, known, alignments[0]
+
+
+class TransformerDecoder(Decoder):
+    """A stack of self-attention, attention over the memory and feed-forward networks (Vaswani et al. 2017).
+
+    Sequence and step are the same formula, over T positions and over one. The state is a cache of each layer's keys
+    and values, `keys_i` and `values_i` [N, t, U], which grows by one along t at each step; its length is the position.
+    Keys and values of the memory depend on the memory alone: the start makes them, once.
+
+    The alignment [N, S] is the mean over the heads of the last layer's attention over the memory.
+
+    Args:
+        elements: what the target is made of: `Tokens`, `OneHotTokens` or `Vectors`.
+        memory_size: M of the encoder's memory.
+        units: U, the paper's d_model.
+        heads: h; it divides U.
+        feed_forward_units: the paper's d_ff.
+        layers: N.
+        dropout: rate on the embedded target and on the output of each sub-layer, in training only.
+        norm: "post", as in the paper, or "pre".
+        tie_embeddings: predict by the target's embedding, as the paper does; the target must be `Tokens` of width U.
+
+    Raises:
+        ConfigError: an unknown norm, heads that do not divide the units, or nothing to tie.
+    """
+
+    def __init__(
+        self,
+        elements: Elements,
+        memory_size: int,
+        *,
+        units: int,
+        heads: int,
+        feed_forward_units: int,
+        layers: int,
+        dropout: float = 0.0,
+        norm: str = "post",
+        tie_embeddings: bool = True,
+    ) -> None:
+        # === Layers ===
+        enter = Entrance(elements, "target", units, dropout)
+        causal = CausalMask(name="causal_mask")
+        nothing_yet = _NothingYet(name="nothing_yet")
+        sizes = (units, heads, feed_forward_units, dropout, norm)
+        stack = [_DecoderLayer(*sizes, f"decoder_{i}") for i in range(layers)]
+        last = final_norm(norm)
+        if not tie_embeddings:
+            to_logits = keras.layers.Dense(elements.size, dtype="float32", name="logits")
+        elif isinstance(enter.embedding, keras.layers.Embedding):
+            to_logits = TiedLogits(enter.embedding, dtype="float32")
+        else:
+            raise ConfigError(
+                f"tie_embeddings needs a learned embedding of the target. Received: {type(elements).__name__}"
+            )
+
+        # === Functional Models ===
+        memory = keras.Input((None, memory_size), name="memory")
+        mask = keras.Input((None,), dtype="bool", name="memory_mask")
+        state, remembered, started, kept = {}, {"memory_mask": mask}, {}, {"memory_mask": mask}
+        for i, layer in enumerate(stack):
+            for name, made in zip(("keys", "values"), layer.memory_attention.project(memory), strict=True):
+                state[f"{name}_{i}"] = keras.Input((None, units), name=f"{name}_{i}")
+                remembered[f"memory_{name}_{i}"] = keras.Input((None, units), name=f"memory_{name}_{i}")
+                started[f"{name}_{i}"] = nothing_yet(made)
+                kept[f"memory_{name}_{i}"] = made
+
+        def run(target: Any) -> tuple[Any, dict[str, Any], Any]:
+            vectors = enter(target, state["keys_0"])
+            may_see, grown, alignment = causal(vectors, state["keys_0"]), {}, None
+            for i, layer in enumerate(stack):
+                past, source = (
+                    (inputs[f"{prefix}keys_{i}"], inputs[f"{prefix}values_{i}"])
+                    for inputs, prefix in ((state, ""), (remembered, "memory_"))
+                )
+                vectors, known, alignment = layer(vectors, past, may_see, source, ops.expand_dims(mask, 1))
+                grown[f"keys_{i}"], grown[f"values_{i}"] = known
+            return to_logits(last(vectors)), grown, alignment
+
+        target = elements.target(None)
+        logits, _, _ = run(target)
+        one = elements.target()
+        stepped, following, alignment = run(ops.expand_dims(one, 1))
+        super().__init__(
+            start=({"memory": memory, "memory_mask": mask}, {**started, **kept}),
+            sequence=({elements.target_name: target, **state, **remembered}, logits),
+            step=(
+                {elements.target_name: one, **state, **remembered},
+                {"prediction": stepped[:, 0], **following, "alignment": alignment[:, 0]},
+            ),
+            target_name=elements.target_name,
+            state_names=list(state),
+            extra_layers=[],
+        )

@@ -1,0 +1,84 @@
+"""The rollout: a model of vectors runs free, fed its own predictions, for as many steps as are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from kerass2s.decoding.search import LONGEST, Step, StepOutput, Tensors, check_whole, record, search_loop, write
+
+
+class Trajectory(NamedTuple):
+    """What a rollout predicts.
+
+    Attributes:
+        values: float32 [B, T, D], T the horizon.
+        alignments: float32 [B, 1, T, S], as those of a search for one hypothesis, or None without attention.
+    """
+
+    values: tf.Tensor
+    alignments: tf.Tensor | None
+
+    def named(self) -> dict[str, tf.Tensor]:
+        """Returns the tensors there are by their names in an export."""
+        outputs = {"target_values": self.values}
+        return outputs if self.alignments is None else {**outputs, "alignments": self.alignments}
+
+
+class _Rolling(NamedTuple):
+    """The last prediction [B, D], state, all predictions so far [B, T, D], alignments [B, T, S]."""
+
+    fed: tf.Tensor
+    state: Tensors
+    values: tf.Tensor
+    alignments: tuple[tf.Tensor, ...]
+
+    @property
+    def ids(self) -> tf.Tensor:
+        """The next input, by the name that the loop knows it by."""
+        return self.fed
+
+    @property
+    def running(self) -> tf.Tensor:
+        """Always true: the horizon alone ends a rollout."""
+        return tf.constant(True)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Feeds a model of vectors its own predictions for `horizon` steps; there is nothing to choose from.
+
+    Raises:
+        ConfigError: if `horizon` is not a whole number of at least 1.
+    """
+
+    horizon: int = 24
+
+    def __post_init__(self) -> None:
+        """Checks the field."""
+        check_whole("horizon", self.horizon, LONGEST)
+
+    def __call__(
+        self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor, horizon: tf.Tensor | None = None
+    ) -> Trajectory:
+        """Rolls out from `state` with `memory` (each tensor [B, ...]) and the vectors `first` [B, D].
+
+        `horizon` int32 [], where it is given, stands in for the rollout's own: an export takes it as an input. One
+        below 1 gives no steps.
+        """
+        wanted = tf.maximum(tf.constant(self.horizon) if horizon is None else horizon, 0)
+        steps = tf.maximum(wanted, 1)  # the loop takes its first step before it looks
+        start = _Rolling(first, state, tf.zeros([tf.shape(first)[0], steps, first.shape[1]]), ())
+        end = search_loop(step, memory, start, self._advance, steps)
+        return Trajectory(end.values[:, :wanted], end.alignments[0][:, None, :wanted] if end.alignments else None)
+
+    def _advance(self, t: tf.Tensor, carry: _Rolling, output: StepOutput) -> _Rolling:
+        values = tf.cast(output.prediction, tf.float32)
+        return _Rolling(
+            fed=tf.cast(values, carry.fed.dtype),
+            state=output.state,
+            values=write(carry.values, t, values),
+            alignments=record(carry.alignments, t, output, tf.shape(carry.values)[1]),
+        )
