@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kerass2s import zoo
     from kerass2s.data import BucketByExamples, BucketByTokens, Pair, read_pairs, read_parallel, split_pairs
-    from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis
+    from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, Rollout
     from kerass2s.errors import UserError
     from kerass2s.seq2seq import Seq2Seq
     from kerass2s.text import Sampling, SentencePieceTokenizer
@@ -41,6 +41,7 @@ _ROOMS = {
     "InverseSigmoidDecay": "training",
     "LinearDecay": "training",
     "Pair": "data",
+    "Rollout": "decoding",
     "Sampling": "text",
     "ScheduledSampling": "training",
     "SentencePieceTokenizer": "text",
@@ -67,6 +68,7 @@ __all__ = [
     "InverseSigmoidDecay",
     "LinearDecay",
     "Pair",
+    "Rollout",
     "Sampling",
     "ScheduledSampling",
     "SentencePieceTokenizer",

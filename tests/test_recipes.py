@@ -31,8 +31,9 @@ def test_every_bundled_recipe_names_an_architecture_and_a_config_of_it(name: str
     assert zoo.configure(recipe.architecture, **recipe.config)
 
 
-def test_there_is_a_recipe_for_every_architecture():
-    assert {recipes.load(name).architecture for name in recipes.names()} == set(zoo.names())
+def test_there_is_a_recipe_for_every_architecture_of_text():
+    reads_vectors = {"listen_attend2016", "series2series"}
+    assert {recipes.load(name).architecture for name in recipes.names()} == set(zoo.names()) - reads_vectors
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -75,8 +75,12 @@ class VectorSources:
         return request["source_values"], request["source_lengths"]
 
     def encoder_inputs(self, source: tf.Tensor, lengths: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Make the encoder's inputs; the encoder itself ignores what stands beyond a row's length."""
-        return {"source_values": source, "source_lengths": lengths}
+        """Make the encoder's inputs; what stands beyond a row's length is ignored, whatever it is.
+
+        A source without a step is read as one step of zeros: there must be something to attend to.
+        """
+        real = tf.range(tf.shape(source)[1])[None, :] < lengths[:, None]
+        return {"source_values": tf.where(real[:, :, None], source, 0.0), "source_lengths": tf.maximum(lengths, 1)}
 
 
 def _is_pairs(data: Any) -> bool:

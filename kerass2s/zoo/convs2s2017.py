@@ -1,4 +1,9 @@
-"""convs2s2017: gated convolutions on both sides, and attention in every layer of the decoder."""
+"""convs2s2017: gated convolutions on both sides, and attention in every layer of the decoder.
+
+Use it where training speed matters and dependencies are mostly local: all positions are trained at once, and the
+receptive field grows by the kernel with each layer. It wants more layers and more data than a recurrent model, and a
+smaller learning rate (0.001). Positions are learned up to `max_positions`; sources beyond it are read, but not well.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""listen_attend2016: a pyramidal listener over frames of features, and a speller that attends and writes text."""
+"""listen_attend2016: a pyramidal listener over frames of features, and a speller that attends and writes text.
+
+Use it for speech, sensor data, handwriting or any frames of features that end in text, where the source is many times
+longer than the target: each layer of the pyramid halves the time that is attended to. Sources are float arrays [S, N];
+normalise each feature to mean 0 and deviation 1 before training.
+"""
 
 from __future__ import annotations
 

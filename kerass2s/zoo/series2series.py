@@ -1,4 +1,10 @@
-"""series2series: a recurrent encoder and decoder of real-valued vectors, such as a series and how it goes on."""
+"""series2series: a recurrent encoder and decoder of real-valued vectors, such as a series and how it goes on.
+
+Use it to continue a series, or to turn one real-valued sequence into another: `generate` runs free for any horizon, in
+the live model and in the exports. Choose the loss in `compile` (squared error by default, absolute or Huber where there
+are outliers). Scale each feature to mean 0 and deviation 1 first, and compare with the last value and with a seasonal
+mean: a network that does not beat those is not worth its keep.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""transformer2017: attention alone, between and within source and target; every position is trained at once."""
+"""transformer2017: attention alone, between and within source and target; every position is trained at once.
+
+Use it where there is much data, or long-range structure: it is the model that others are measured against, and all
+positions are trained at once. With a few thousand pairs a recurrent model usually learns more quickly; keep the norm
+before each block (`norm="pre"`) and the learning rate near 0.001, or warm it up over some hundred steps for
+`norm="post"`. Searching keeps the keys and values of the past in a cache.
+"""
 
 from __future__ import annotations
 

@@ -37,6 +37,12 @@ def test_requests_are_padded() -> None:
     assert request["source_lengths"].numpy().tolist() == [2, 0, 1]
 
 
+def test_a_source_without_a_step_is_one_step_of_zeros() -> None:
+    inputs = SeriesCodec(2, 2).encoder_inputs(SOURCE, LENGTHS)
+    assert inputs["source_lengths"].numpy().tolist() == [2, 1, 1]
+    assert inputs["source_values"].numpy().tolist() == [[[1, 2], [3, 4]], [[5, 6], [0, 0]], [[0, 0], [0, 0]]]
+
+
 def test_the_loss_and_the_metric_leave_padding_out() -> None:
     codec = SeriesCodec(2, 2)
     labels, predicted = np.zeros([1, 2, 2], "f"), np.array([[[1, 3], [100, 100]]], "f")

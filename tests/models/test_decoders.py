@@ -31,6 +31,10 @@ def variants() -> list[tuple[str, dict]]:
         ("luong2015", {"input_feeding": True, "alignment": "local_p", "decoder_layers": 2, "residual": True}),
         ("luong2015", {"input_feeding": True, "attention": "concat", "cell": "gru"}),
         ("sutskever2014", {"reverse_source": False, "layers": 3}),
+        ("transformer2017", {"norm": "post", "tie_embeddings": False}),
+        ("pointer_generator2017", {"coverage": True}),
+        ("hard_monotonic2019", {"transitions": "jumps"}),
+        ("hard_monotonic2019", {"transitions": "free", "cell": "gru"}),
         ("listen_attend2016", {"pyramid_layers": 1, "speller_layers": 1}),
         ("series2series", {"cell": "gru", "first": "zeros", "layers": 1}),
     ]
