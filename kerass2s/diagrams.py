@@ -77,7 +77,7 @@ class _Chart:
             if isinstance(layer, keras.layers.InputLayer):
                 here = given[layer.name] if layer.name in given else {self._box(layer, f"([{layer.name}])")}
             elif isinstance(layer, keras.layers.Layer) and not isinstance(layer, HIDDEN):
-                here = {self._box(layer, f'["{layer.name}<br/>{type(layer).__name__}"]')}
+                here = {self._box(layer, f'["{layer.name}<br/>{_kind(layer)}"]')}
                 self._edges.update({(source, box): None for source in sorted(before) for box in here})
             else:
                 here = before
@@ -91,6 +91,15 @@ class _Chart:
             self._boxes[id(layer)] = f"n{len(self._boxes)}"
             self._lines.append(f"        {self._boxes[id(layer)]}{shape}")
         return self._boxes[id(layer)]
+
+
+def _kind(layer: keras.layers.Layer) -> str:
+    """Name a layer's class; one that only runs another is named by what it runs."""
+    if isinstance(layer, keras.layers.Bidirectional):
+        return f"Bidirectional {type(layer.forward_layer).__name__}"
+    if isinstance(layer, keras.layers.RNN) and not isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
+        return f"RNN of {type(layer.cell).__name__}"
+    return type(layer).__name__
 
 
 def _nodes(graph: keras.Model) -> Iterator[Any]:

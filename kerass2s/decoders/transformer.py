@@ -41,7 +41,7 @@ class TiedLogits(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("kerass2s")
-class _NothingYet(keras.layers.Layer):
+class EmptyCache(keras.layers.Layer):
     """A cache of no positions, `[B, S, U] -> [B, 0, U]`, of a length that only a run knows.
 
     OpenVINO takes a length that the graph knows for one that never grows.
@@ -135,7 +135,7 @@ class TransformerDecoder(Decoder):
         # === Layers ===
         enter = Entrance(elements, "target", units, dropout)
         causal = CausalMask(name="causal_mask")
-        nothing_yet = _NothingYet(name="nothing_yet")
+        empty_cache = EmptyCache(name="empty_cache")
         sizes = (units, heads, feed_forward_units, dropout, norm)
         stack = [_DecoderLayer(*sizes, f"decoder_{i}") for i in range(layers)]
         last = final_norm(norm)
@@ -156,7 +156,7 @@ class TransformerDecoder(Decoder):
             for name, made in zip(("keys", "values"), layer.memory_attention.project(memory), strict=True):
                 state[f"{name}_{i}"] = keras.Input((None, units), name=f"{name}_{i}")
                 remembered[f"memory_{name}_{i}"] = keras.Input((None, units), name=f"memory_{name}_{i}")
-                started[f"{name}_{i}"] = nothing_yet(made)
+                started[f"{name}_{i}"] = empty_cache(made)
                 kept[f"memory_{name}_{i}"] = made
 
         def run(target: Any) -> tuple[Any, dict[str, Any], Any]:

@@ -215,6 +215,13 @@ def test_unknown_settings_are_refused(source_tokenizer, target_tokenizer) -> Non
         zoo.build("luong2016", **tokenizers)
 
 
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_setting_that_no_member_has_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="has no setting of that name") as error:
+        zoo.configure(name, preset="tiny", no_such_setting=1)
+    assert "Received: 'no_such_setting'" in str(error.value)
+
+
 def test_every_member_cites_its_paper_and_has_its_sizes() -> None:
     for name in zoo.names():
         entry = zoo.entry(name)
