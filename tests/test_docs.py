@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from kerass2s import zoo
 
@@ -22,3 +25,22 @@ def test_every_text_architecture_has_its_figures() -> None:
     results = json.loads((ROOT / "docs" / "zoo_results.json").read_text("utf-8"))
     assert set(results) == set(zoo.names()) - {"listen_attend2016", "series2series"}
     assert all(set(tasks) == {"scan", "pronunciations"} for tasks in results.values())
+
+
+EXAMPLES = {
+    match["title"]: match["code"]
+    for match in re.finditer(
+        r"^## (?P<title>[^\n]+)\n(?:(?!^## ).)*?```python\n(?P<code>import.*?)```",
+        (ROOT / "docs" / "zoo.md").read_text("utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
+}
+
+
+@pytest.mark.parametrize("title", ["Copying what no vocabulary has", "Vectors in, vectors out"])
+def test_an_example_runs_as_it_stands_and_prints_what_it_says(title: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EXAMPLES[title]], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    said = re.search(r"print\(.*\)  # (.*)", EXAMPLES[title])[1]
+    assert done.stdout.strip() == said, done.stderr[-500:]
