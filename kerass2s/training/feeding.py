@@ -12,9 +12,11 @@ import tensorflow as tf
 from kerass2s.context import choose
 from kerass2s.decoders import Decoder
 from kerass2s.decoders.base import Start
-from kerass2s.decoding.search import Step, any_batch, log_probabilities, may_grow
+from kerass2s.decoding import StepOutput
+from kerass2s.decoding.search import Step, any_batch, may_grow
 from kerass2s.errors import ConfigError
 from kerass2s.training.decay import Decay
+from kerass2s.training.feedback import MIXTURES, TOKENS, check_feedback
 
 __all__ = ["Feeding", "FreeRunning", "ScheduledSampling", "TeacherForcing", "TeacherForcingRatio", "run_steps"]
 
@@ -54,31 +56,6 @@ def run_steps(step: Step, target: Any, start: Start, feed: Feed) -> tf.Tensor:
     return tf.transpose(stacked, [1, 0, *range(2, len(stacked.shape))])
 
 
-# === What stands in for the truth ===
-
-
-def likeliest(prediction: tf.Tensor, dtype: tf.DType, seed: tf.Tensor | None = None) -> tf.Tensor:
-    """Return the model's own choice, as greedy search makes it: `logits [B, V] -> ids [B]`, and values as they are."""
-    if not dtype.is_integer:
-        return tf.cast(prediction, dtype)
-    return tf.argmax(log_probabilities(prediction), axis=1, output_type=dtype)
-
-
-def drawn(prediction: tf.Tensor, dtype: tf.DType, seed: tf.Tensor) -> tf.Tensor:
-    """Draw a token from the model's distribution, `logits [B, V] -> ids [B]`; PAD and START are never drawn.
-
-    Raises:
-        ConfigError: the decoder predicts values, not a distribution.
-    """
-    if not dtype.is_integer:
-        raise ConfigError(
-            "feedback 'sample' draws tokens; a decoder of vectors has its values fed back as they are by "
-            f"feedback 'argmax'. Received: a target of {dtype.name}"
-        )
-    return tf.random.stateless_categorical(log_probabilities(prediction), 1, seed, dtype=dtype)[:, 0]
-
-
-FEEDBACKS = {"argmax": likeliest, "sample": drawn}
 COINS = {"sequence": 1, "token": None}
 """How many coins a row takes; None for as many as it has positions."""
 
@@ -149,7 +126,7 @@ class FreeRunning(Feeding):
 
     def __call__(self, decoder: Decoder, target: Any, start: Start, step: Any = 0) -> Any:
         """Return the training predictions, `target [B, T, ...] -> [B, T, ...]`, one step after another."""
-        return run_steps(decoder.step, target, start, lambda t, true, previous: likeliest(previous, true.dtype))
+        return run_steps(decoder.step, target, start, lambda t, true, previous: TOKENS["argmax"](previous, true.dtype))
 
 
 class _CoinTossing(Feeding):
@@ -162,23 +139,39 @@ class _CoinTossing(Feeding):
     def __init__(self, seed: int | None) -> None:
         self.seed = random.randrange(2**31) if seed is None else seed
 
-    def mix(
-        self, decoder: Decoder, target: Any, start: Start, step: Any, heads: Any, per: str, feedback: str
-    ) -> tf.Tensor:
-        """Run the steps, with `heads` the probability of the truth, and one coin per sequence or token."""
-        target = tf.convert_to_tensor(target)
-        seed = self._seed_of(step)
+    def _tossed(self, target: Any, step: Any, heads: Any, per: str) -> tf.Tensor:
+        """Toss the coins of a training step, one per sequence or token: where the truth is fed, `bool [B, T]`."""
         rows, length = tf.unstack(tf.shape(target)[:2])
-        coins = tf.random.stateless_uniform([rows, COINS[per] or length], seed) < heads
-        true_fed = tf.broadcast_to(coins, [rows, length])
-        own = FEEDBACKS[feedback]
+        coins = tf.random.stateless_uniform([rows, COINS[per] or length], self._seed_of(step)) < heads
+        return tf.broadcast_to(coins, [rows, length])
+
+    def _mix(
+        self,
+        decoder: Decoder,
+        target: Any,
+        start: Start,
+        step: Any,
+        true_fed: tf.Tensor,
+        feedback: str,
+        temperature: float = 1.0,
+    ) -> tf.Tensor:
+        """Run the steps, fed the truth where `true_fed [B, T]`, and the feedback elsewhere."""
+        seed, mixed = self._seed_of(step), feedback in MIXTURES
+
+        def soft_step(fed: tf.Tensor, *rest: Any, training: bool) -> StepOutput:
+            # The first step is fed ids, the others what `feed` makes.
+            return decoder.soft_step(decoder.mixture(fed) if len(fed.shape) == 1 else fed, *rest, training=training)
 
         def feed(t: tf.Tensor, true: tf.Tensor, previous: tf.Tensor) -> tf.Tensor:
-            coin = tf.reshape(true_fed[:, t], [-1] + [1] * (len(true.shape) - 1))
             # t is at least 1 here: no draw shares the seed of the coins.
-            return tf.where(coin, true, own(previous, true.dtype, tf.random.fold_in(seed, t)))
+            drawing = tf.random.fold_in(seed, t)
+            if mixed:
+                true, own = decoder.mixture(true), MIXTURES[feedback](previous, temperature, drawing)
+            else:
+                own = TOKENS[feedback](previous, true.dtype, drawing)
+            return tf.where(tf.reshape(true_fed[:, t], [-1] + [1] * (len(true.shape) - 1)), true, own)
 
-        return run_steps(decoder.step, target, start, feed)
+        return run_steps(soft_step if mixed else decoder.step, target, start, feed)
 
     def _seed_of(self, step: Any) -> tf.Tensor:
         """Return the seed int32 [2] of a training step, another one on each replica of a distributed run."""
@@ -225,7 +218,8 @@ class TeacherForcingRatio(_CoinTossing):
 
     def __call__(self, decoder: Decoder, target: Any, start: Start, step: Any = 0) -> Any:
         """Return the training predictions, `target [B, T, ...] -> [B, T, ...]`, one step after another."""
-        return self.mix(decoder, target, start, step, self.ratio, self.per, "argmax")
+        true_fed = self._tossed(target, step, self.ratio, self.per)
+        return self._mix(decoder, target, start, step, true_fed, "argmax")
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
@@ -248,10 +242,19 @@ class ScheduledSampling(_CoinTossing):
         fed                        start  7   8   4   5
         label                      7      8   9   5   6
 
+    With feedback "soft" the position after the first, whose prediction is 7 with probability 0.8 and 4 with 0.2, is
+    fed 0.8 e(7) + 0.2 e(4), the mean of the embeddings; the other F likewise. Near a temperature of 0 that is e(7).
+
     Args:
         decay: ε by training step: `ConstantDecay`, `LinearDecay`, `ExponentialDecay` or `InverseSigmoidDecay`.
         feedback: "sample" draws from the model's distribution, as the paper does; "argmax" takes the likeliest token,
-            and feeds a decoder of vectors its values.
+            and feeds a decoder of vectors its values. "soft" feeds the mean of all tokens' embeddings by the model's
+            distribution (Goyal, Dyer and Berg-Kirkpatrick 2017, arXiv:1704.06970), "gumbel" that of a relaxed draw
+            (Jang, Gu and Poole 2017), "straight_through" a drawn token with the gradient of the relaxed one; through
+            these three the loss of a position also reaches the predictions before it. They are for decoders that read
+            their tokens by an embedding alone: those that look at the ids themselves (`hard_monotonic2019`), say
+            tokens that have no embedding (`pointer_generator2017`) or are of vectors refuse them with a ConfigError.
+        temperature: of those three; near 0 the soft mean is the likeliest token's embedding.
         seed: of the coins and draws; None draws one from Python's random numbers, which
             `keras.utils.set_random_seed` seeds.
 
@@ -259,17 +262,21 @@ class ScheduledSampling(_CoinTossing):
         ConfigError: `decay` is no decay, or an unknown feedback.
     """
 
-    def __init__(self, decay: Decay, feedback: str = "sample", seed: int | None = None) -> None:
+    def __init__(
+        self, decay: Decay, feedback: str = "sample", temperature: float = 1.0, seed: int | None = None
+    ) -> None:
         if not isinstance(decay, Decay):
             raise ConfigError(f"decay must be a Decay, such as InverseSigmoidDecay(k=2000). Received: {decay!r}")
-        choose("feedback", feedback, FEEDBACKS)
+        check_feedback(feedback, temperature)
         super().__init__(seed)
+        self.temperature = temperature
         self.decay = decay
         self.feedback = feedback
 
     def __call__(self, decoder: Decoder, target: Any, start: Start, step: Any = 0) -> Any:
         """Return the training predictions, `target [B, T, ...] -> [B, T, ...]`, one step after another."""
-        return self.mix(decoder, target, start, step, self.decay(step), "token", self.feedback)
+        true_fed = self._tossed(target, step, self.decay(step), "token")
+        return self._mix(decoder, target, start, step, true_fed, self.feedback, self.temperature)
 
     def report(self, step: Any) -> dict[str, Any]:
         """Return how likely an own output is fed at a step: `sampling_probability`."""
@@ -280,6 +287,7 @@ class ScheduledSampling(_CoinTossing):
         return {
             "decay": keras.saving.serialize_keras_object(self.decay),
             "feedback": self.feedback,
+            "temperature": self.temperature,
             "seed": self.seed,
         }
 

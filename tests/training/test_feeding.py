@@ -30,6 +30,7 @@ from kerass2s import (
 from kerass2s.decoders.base import Start
 from kerass2s.decoding import StepOutput
 from kerass2s.training import Feeding
+from kerass2s.training.feedback import MIXTURES
 
 START = 2
 TARGET = [START, 7, 8, 9, 5]  # [7, 8, 9, 5, 6], shifted right
@@ -65,7 +66,9 @@ def copies(preset: str = "tiny", name: str = "luong2015", **settings: Any) -> Se
     tokenizer = SentencePieceTokenizer.train(["abcdefgh"], "char")
     keras.utils.set_random_seed(5)
     both = {"source_tokenizer": tokenizer, "target_tokenizer": tokenizer}
-    return zoo.build(name, **both, preset=preset, dropout=0.0, **settings)
+    if name != "keras_lstm_seq2seq":  # which has none
+        settings["dropout"] = 0.0
+    return zoo.build(name, **both, preset=preset, **settings)
 
 
 def copy_task(rows: int, length: int = 4) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -236,6 +239,86 @@ def test_a_sample_of_values_is_refused() -> None:
         Regressor().loss(ScheduledSampling(ConstantDecay(0.5)))
 
 
+# === Mixtures of tokens ===
+
+MIXED = ["luong2015", "bahdanau2015", "keras_lstm_seq2seq", "transformer2017", "convs2s2017"]
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_a_mixture_that_is_never_fed_is_teacher_forcing(name: str) -> None:
+    model = copies(name=name)
+    forced = loss_and_gradients(model, TeacherForcing())
+    mixed = loss_and_gradients(model, ScheduledSampling(ConstantDecay(1), "soft"))
+    for found, wanted in zip(mixed, forced, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["luong2015", "keras_lstm_seq2seq"])
+def test_a_sharp_mixture_is_the_likeliest_token(name: str) -> None:
+    model = copies(name=name)
+    sharp, hard = (
+        loss_and_gradients(model, ScheduledSampling(ConstantDecay(0.3), *feedback, seed=2))[0]
+        for feedback in (("soft", 1e-7), ("argmax",))
+    )
+    assert sharp == pytest.approx(hard, abs=1e-5)
+
+
+def test_a_straight_through_draw_is_a_token_with_the_gradient_of_the_relaxed_one() -> None:
+    logits, seed = tf.tile(tf.math.log([[0.3, 0.1, 0.3, 0.06, 0.2, 0.04]]), [4000, 1]), [3, 4]
+    weights = tf.random.stateless_normal([6], [5, 6])
+    found = {}
+    for name in ("gumbel", "straight_through"):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            made = MIXTURES[name](logits, 0.7, seed)
+            total = tf.reduce_sum(made * weights)
+        found[name] = made.numpy(), tape.gradient(total, logits).numpy()
+    (relaxed, gradient), (hard, same) = found.values()
+    np.testing.assert_allclose(gradient, same, atol=1e-6)
+    np.testing.assert_array_equal(hard.argmax(1), relaxed.argmax(1))
+    np.testing.assert_allclose(np.sort(hard)[:, -2:], np.tile([0.0, 1.0], [4000, 1]), atol=1e-6)
+    # Gumbel's maximum is a draw from the distribution, PAD and START left out.
+    np.testing.assert_allclose(hard.mean(0), [0, 0.25, 0, 0.15, 0.5, 0.1], atol=0.03)
+
+
+@pytest.mark.parametrize("feedback", ["soft", "gumbel"])
+def test_the_gradient_through_a_mixture_is_the_numeric_one(feedback: str) -> None:
+    model = copies(name="luong2015")
+    inputs, labels = copy_task(rows=6)
+    for variable in model.trainable_variables:  # livelier than a fresh model, so that what is fed has a say
+        variable.assign(3 * variable)
+    model.feeding = ScheduledSampling(ConstantDecay(0), feedback, seed=1)
+    last = np.where(np.arange(labels.shape[1]) == labels.shape[1] - 1, 1.0, np.zeros(labels.shape)).astype("float32")
+    loss_of = tf.function(lambda: TokenCrossentropy()(labels, model(inputs, training=True), last))
+    with tf.GradientTape() as tape:
+        loss = loss_of()
+    gradients = [tf.convert_to_tensor(g) for g in tape.gradient(loss, model.trainable_variables)]
+    norm = tf.linalg.global_norm(gradients)
+    # Along the gradient the slope is its norm.
+    kept = [variable.numpy() for variable in model.trainable_variables]
+    sides = []
+    for side in (3e-3, -3e-3):
+        for variable, value, gradient in zip(model.trainable_variables, kept, gradients, strict=True):
+            variable.assign(value + side * gradient / norm)
+        sides.append(float(loss_of()))
+    assert (sides[0] - sides[1]) / 6e-3 == pytest.approx(float(norm), rel=5e-3)
+
+
+@pytest.mark.parametrize(("name", "feedback"), [("hard_monotonic2019", "soft"), ("pointer_generator2017", "gumbel")])
+def test_a_mixture_is_refused_by_decoders_that_look_at_the_ids(name: str, feedback: str) -> None:
+    model = copies(name=name)
+    model.compile(feeding=ScheduledSampling(ConstantDecay(0.5), feedback))
+    with pytest.raises(UserError, match="reads each token by its embedding alone; .* 'sample' or 'argmax'. Received: "):
+        model.fit([("abc", "abc"), ("de", "de")], verbose=0)
+
+
+def test_a_mixture_is_refused_by_a_decoder_of_vectors() -> None:
+    model = zoo.build("series2series", preset="tiny")
+    model.compile(feeding=ScheduledSampling(ConstantDecay(0.5), "soft"))
+    with pytest.raises(UserError, match="A mixture of tokens"):
+        model.fit([(np.zeros((3, 3), "float32"), np.zeros((2, model.decoder.output.shape[-1]), "float32"))], verbose=0)
+
+
 # === Decays ===
 
 
@@ -274,7 +357,12 @@ def test_decays_are_the_papers_formulas(decay: Any, step: int, expected: float) 
         (lambda: TeacherForcingRatio(-0.1), r"in \[0, 1\]. Received: -0.1"),
         (lambda: TeacherForcingRatio(0.5, "batch"), "per must be one of sequence, token. Received: 'batch'"),
         (lambda: ScheduledSampling(0.5), "must be a Decay, .* Received: 0.5"),
-        (lambda: ScheduledSampling(ConstantDecay(1), "beam"), "one of argmax, sample. Received: 'beam'"),
+        (lambda: ScheduledSampling(ConstantDecay(1), "beam"), "one of argmax, sample, soft, gumbel, .*: 'beam'"),
+        (lambda: ScheduledSampling(ConstantDecay(1), "soft", temperature=0), "above 0, .* Received: 0 with 'soft'"),
+        (
+            lambda: ScheduledSampling(ConstantDecay(1), "argmax", 0.5),
+            "is for feedback soft, gumbel, .*: 0.5 with 'argmax'",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(make: Any, message: str) -> None:
@@ -345,6 +433,7 @@ def test_a_saved_run_and_a_killed_run_go_on_with_the_curriculum(tmp_path: Path) 
         TeacherForcingRatio(0.5, "token"),
         *(ScheduledSampling(decay) for decay in (ConstantDecay(0.5), ExponentialDecay(0.9), InverseSigmoidDecay(9.0))),
         ScheduledSampling(LinearDecay(c=0.1, epsilon=0.2), "argmax", seed=3),
+        ScheduledSampling(LinearDecay(c=0.1), "gumbel", temperature=0.5),
     ],
 )
 def test_feedings_are_serialised_with_their_seed(feeding: Feeding) -> None:
