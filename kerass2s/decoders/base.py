@@ -107,7 +107,7 @@ class Decoder(keras.Model):
         What is fed is the mean of the tokens' embeddings, so the gradient of the mixture is there too.
 
         Raises:
-            ConfigError: the decoder is one of vectors, looks at the ids themselves, or says tokens without an embedding.
+            ConfigError: the decoder is of vectors, looks at the ids themselves, or says tokens that have no embedding.
         """
         made = self._mixing()({self.target_name: probabilities, **state, **memory}, training=training)
         return self._stepped(made)

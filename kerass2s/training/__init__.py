@@ -2,7 +2,15 @@
 
 from kerass2s.training.callbacks import FreeRunningValidation
 from kerass2s.training.decay import ConstantDecay, Decay, ExponentialDecay, InverseSigmoidDecay, LinearDecay
-from kerass2s.training.feeding import Feeding, FreeRunning, ScheduledSampling, TeacherForcing, TeacherForcingRatio
+from kerass2s.training.feeding import (
+    Feeding,
+    FreeRunning,
+    MultiStep,
+    ScheduledSampling,
+    TeacherForcing,
+    TeacherForcingRatio,
+    TwoPass,
+)
 from kerass2s.training.metrics import Perplexity, SequenceAccuracy, TokenAccuracy
 from kerass2s.training.objectives import TokenCrossentropy
 
@@ -15,6 +23,7 @@ __all__ = [
     "FreeRunningValidation",
     "InverseSigmoidDecay",
     "LinearDecay",
+    "MultiStep",
     "Perplexity",
     "ScheduledSampling",
     "SequenceAccuracy",
@@ -22,4 +31,5 @@ __all__ = [
     "TeacherForcingRatio",
     "TokenAccuracy",
     "TokenCrossentropy",
+    "TwoPass",
 ]

@@ -13,12 +13,22 @@ from kerass2s.context import choose
 from kerass2s.decoders import Decoder
 from kerass2s.decoders.base import Start
 from kerass2s.decoding import StepOutput
-from kerass2s.decoding.search import Step, any_batch, may_grow
+from kerass2s.decoding.search import LONGEST, Step, any_batch, check_whole, may_grow
 from kerass2s.errors import ConfigError
+from kerass2s.text import PAD_ID
 from kerass2s.training.decay import Decay
 from kerass2s.training.feedback import MIXTURES, TOKENS, check_feedback
 
-__all__ = ["Feeding", "FreeRunning", "ScheduledSampling", "TeacherForcing", "TeacherForcingRatio", "run_steps"]
+__all__ = [
+    "Feeding",
+    "FreeRunning",
+    "MultiStep",
+    "ScheduledSampling",
+    "TeacherForcing",
+    "TeacherForcingRatio",
+    "TwoPass",
+    "run_steps",
+]
 
 Feed = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 """`feed(t, true [B, ...], prediction [B, ...]) -> input [B, ...]` of position t, from the prediction before it."""
@@ -226,6 +236,12 @@ class TeacherForcingRatio(_CoinTossing):
         return {"ratio": self.ratio, "per": self.per, "seed": self.seed}
 
 
+def _check_decay(decay: Any) -> None:
+    """Raise ConfigError unless it is a decay."""
+    if not isinstance(decay, Decay):
+        raise ConfigError(f"decay must be a Decay, such as InverseSigmoidDecay(k=2000). Received: {decay!r}")
+
+
 @keras.saving.register_keras_serializable("kerass2s")
 class ScheduledSampling(_CoinTossing):
     """Feeds the truth less and less often, and otherwise what the model says, a coin per token (Bengio et al. 2015).
@@ -265,8 +281,7 @@ class ScheduledSampling(_CoinTossing):
     def __init__(
         self, decay: Decay, feedback: str = "sample", temperature: float = 1.0, seed: int | None = None
     ) -> None:
-        if not isinstance(decay, Decay):
-            raise ConfigError(f"decay must be a Decay, such as InverseSigmoidDecay(k=2000). Received: {decay!r}")
+        _check_decay(decay)
         check_feedback(feedback, temperature)
         super().__init__(seed)
         self.temperature = temperature
@@ -290,6 +305,151 @@ class ScheduledSampling(_CoinTossing):
             "temperature": self.temperature,
             "seed": self.seed,
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Make one again from `get_config`."""
+        return cls(**{**config, "decay": keras.saving.deserialize_keras_object(config["decay"])})
+
+
+@keras.saving.register_keras_serializable("kerass2s")
+class MultiStep(_CoinTossing):
+    """Predicts up to k steps ahead of the truth: the true output enters at every k-th position alone.
+
+    Goodfellow, Bengio and Courville 2016, section 10.2.1, on what to do about teacher forcing in a model that will run
+    free: train with both kinds of input, for example "by predicting the correct target a number of steps in the
+    future". Here each row has a coin: with probability `weight` it is trained so, and teacher forced otherwise. A row
+    that is trained so draws an offset r from 0 to k - 1, each time a new one: the truth is fed where t - 1 - r is a
+    multiple of k, at position t, and the model's own previous output between. A prediction at depth d stands on the
+    d - 1 own outputs before it. Over the offsets each position has every depth from 1 to k that it can have. All
+    predictions are compared with the true targets, whatever was fed.
+
+    For the target `[7, 8, 9, 5, 6]`, k = 3, and a model that says 7, 4, 9, 5, 5:
+
+        position             1      2   3   4   5
+        fed, r = 0           start  7   4   9   5
+        depth                1      2   3   1   2
+        fed, r = 1           start  7   4   9   5
+        depth                1      1   2   3   1
+        fed, r = 2           start  7   8   9   5
+        depth                1      2   1   2   3
+        fed, teacher forced  start  7   8   9   5
+        label                7      8   9   5   6
+
+    It is not one run from every true prefix, which would cost k times as much: the carried state (or, in a
+    transformer, the cache) has read the own outputs of earlier rounds, and the true output that enters then is read
+    on top of them. Nor is it a model with k outputs at a position. k = 1 is `TeacherForcing`, and a k beyond the
+    longest target with weight 1 is `FreeRunning` but for at most one true token, at the offset.
+
+    Args:
+        k: how many steps ahead, at least 1.
+        weight: the share of rows, and so of the loss, that is trained so, in [0, 1]; the others are teacher forced.
+        feedback: as in `ScheduledSampling`; through its mixtures the gradient also takes the path from output to input.
+        temperature: as there.
+        seed: of coins, offsets and draws; None draws one from Python's random numbers, which
+            `keras.utils.set_random_seed` seeds.
+
+    Raises:
+        ConfigError: k or weight out of range, or an unknown feedback.
+    """
+
+    def __init__(
+        self,
+        k: int,
+        weight: float = 0.5,
+        feedback: str = "argmax",
+        temperature: float = 1.0,
+        seed: int | None = None,
+    ) -> None:
+        check_whole("k", k, LONGEST)
+        if not 0 <= weight <= 1:
+            raise ConfigError(f"weight must be in [0, 1]. Received: {weight!r}")
+        check_feedback(feedback, temperature)
+        super().__init__(seed)
+        self.k = k
+        self.weight = weight
+        self.feedback = feedback
+        self.temperature = temperature
+
+    def __call__(self, decoder: Decoder, target: Any, start: Start, step: Any = 0) -> Any:
+        """Return the training predictions, `target [B, T, ...] -> [B, T, ...]`, one step after another."""
+        rows, length = tf.unstack(tf.shape(target)[:2])
+        # Positions fold their t >= 1 into the seed, coins nothing: 0 is left for the offsets.
+        seed = tf.random.fold_in(self._seed_of(step), 0)
+        offsets = tf.random.stateless_uniform([rows, 1], seed, maxval=self.k, dtype=tf.int32)
+        true_fed = (tf.range(length) - offsets) % self.k == 0
+        true_fed |= ~self._tossed(target, step, self.weight, "sequence")
+        return self._mix(decoder, target, start, step, true_fed, self.feedback, self.temperature)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {
+            "k": self.k,
+            "weight": self.weight,
+            "feedback": self.feedback,
+            "temperature": self.temperature,
+            "seed": self.seed,
+        }
+
+
+@keras.saving.register_keras_serializable("kerass2s")
+class TwoPass(_CoinTossing):
+    """Scheduled sampling in two parallel passes, for decoders that run all positions at once.
+
+    Mihaylova and Martins 2019, "Scheduled Sampling for Transformers", arXiv:1906.07651. The first pass is teacher
+    forced; its predictions take the place of the truth, a coin per token, and the second pass runs on the mixed target.
+    A training step costs one forward pass more than teacher forcing, however long the target is. An own output here
+    was predicted from the true prefix: mistakes do not follow from mistakes, as they do in `ScheduledSampling`.
+
+    For the target `[7, 8, 9, 5, 6]` at a step where ε_i is one half:
+
+        position                   1      2   3   4   5
+        first pass, fed            start  7   8   9   5
+        first pass says            7      4   9   9   6
+        coins                             T   F   T   F
+        second pass, fed           start  7   4   9   9     (at an F what the first pass said one position before)
+        label                      7      8   9   5   6
+
+    No gradient passes through the first pass: a token is a hard choice and has none. The paper also tries mixtures
+    of embeddings, whose gradient it lets through; here those are `ScheduledSampling(decay, "soft")`, one step after
+    another. The first pass is made without dropout, as an answer would be. Padding stays padding.
+
+    Args:
+        decay: ε by training step, as in `ScheduledSampling`.
+        feedback: "argmax" takes the likeliest token, or the values of a decoder of vectors; "sample" draws.
+        seed: of the coins and draws; None draws one from Python's random numbers, which
+            `keras.utils.set_random_seed` seeds.
+
+    Raises:
+        ConfigError: `decay` is no decay, or an unknown feedback.
+    """
+
+    def __init__(self, decay: Decay, feedback: str = "argmax", seed: int | None = None) -> None:
+        _check_decay(decay)
+        choose("feedback", feedback, TOKENS)
+        super().__init__(seed)
+        self.decay = decay
+        self.feedback = feedback
+
+    def __call__(self, decoder: Decoder, target: Any, start: Start, step: Any = 0) -> Any:
+        """Return the training predictions, `target [B, T, ...] -> [B, T, ...]`, all positions at once, twice."""
+        target = tf.convert_to_tensor(target)
+        first = decoder.sequence(target, start, training=False)
+        flat = tf.reshape(first, tf.concat([[-1], tf.shape(first)[2:]], 0))
+        said = TOKENS[self.feedback](flat, target.dtype, tf.random.fold_in(self._seed_of(step), 1))
+        own = tf.stop_gradient(tf.reshape(said, tf.shape(target)))
+        own = tf.concat([target[:, :1], own[:, :-1]], 1)
+        true_fed = self._tossed(target, step, self.decay(step), "token")
+        true_fed = true_fed | (target == PAD_ID) if target.dtype.is_integer else true_fed[:, :, None]
+        return decoder.sequence(tf.where(true_fed, target, own), start, training=True)
+
+    def report(self, step: Any) -> dict[str, Any]:
+        """Return how likely an own output is fed at a step: `sampling_probability`."""
+        return {"sampling_probability": 1 - self.decay(step)}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"decay": keras.saving.serialize_keras_object(self.decay), "feedback": self.feedback, "seed": self.seed}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
