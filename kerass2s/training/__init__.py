@@ -13,6 +13,7 @@ from kerass2s.training.feeding import (
 )
 from kerass2s.training.metrics import Perplexity, SequenceAccuracy, TokenAccuracy
 from kerass2s.training.objectives import TokenCrossentropy
+from kerass2s.training.risk import MinimumRisk, mismatch, token_error_rate
 
 __all__ = [
     "ConstantDecay",
@@ -23,6 +24,7 @@ __all__ = [
     "FreeRunningValidation",
     "InverseSigmoidDecay",
     "LinearDecay",
+    "MinimumRisk",
     "MultiStep",
     "Perplexity",
     "ScheduledSampling",
@@ -32,4 +34,6 @@ __all__ = [
     "TokenAccuracy",
     "TokenCrossentropy",
     "TwoPass",
+    "mismatch",
+    "token_error_rate",
 ]

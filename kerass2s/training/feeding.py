@@ -24,6 +24,7 @@ __all__ = [
     "FreeRunning",
     "MultiStep",
     "ScheduledSampling",
+    "SeededFeeding",
     "TeacherForcing",
     "TeacherForcingRatio",
     "TwoPass",
@@ -78,7 +79,12 @@ class Feeding:
 
     A feeding keeps no state. What it draws depends on its seed and the training step alone, and the step is the
     optimizer's count, which Keras saves: a run that is resumed goes on where it was.
+
+    Attributes:
+        likelihood: the share of the compiled loss in what is minimised; 1 but where there is an objective.
     """
+
+    likelihood = 1.0
 
     def __call__(self, decoder: Decoder, target: Any, start: Start, step: Any = 0) -> Any:
         """Return the training predictions, `target [B, T, ...] -> [B, T, ...]`, at training step `step` from 0 on.
@@ -86,6 +92,10 @@ class Feeding:
         `target` is shifted right: `[start, y_1, …]`.
         """
         raise TypeError(f"A Feeding must say what the decoder is fed. Received: {type(self).__name__}")
+
+    def objective(self, decoder: Decoder, target: Any, start: Start, step: Any = 0) -> Any:
+        """Return a loss of the feeding's own, [], that is minimised beside the compiled one; None for none."""
+        return None
 
     def report(self, step: Any) -> dict[str, Any]:
         """Return what `fit` shows beside the metrics at a step, by name: nothing unless it changes with the step."""
@@ -139,20 +149,30 @@ class FreeRunning(Feeding):
         return run_steps(decoder.step, target, start, lambda t, true, previous: TOKENS["argmax"](previous, true.dtype))
 
 
-class _CoinTossing(Feeding):
-    """Base of the feedings that toss coins: heads feeds the true previous output, tails the model's own.
+class SeededFeeding(Feeding):
+    """Base of the feedings that draw anything.
 
     Args:
-        seed: of the coins; None draws one from Python's random numbers, which `keras.utils.set_random_seed` seeds.
+        seed: of the draws; None draws one from Python's random numbers, which `keras.utils.set_random_seed` seeds.
     """
 
     def __init__(self, seed: int | None) -> None:
         self.seed = random.randrange(2**31) if seed is None else seed
 
+    def seed_of(self, step: Any) -> tf.Tensor:
+        """Return the seed int32 [2] of a training step, another one on each replica of a distributed run."""
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        return tf.random.fold_in(tf.stack([self.seed, tf.cast(step, tf.int32)]), replica)
+
+
+class _CoinTossing(SeededFeeding):
+    """Base of the feedings that toss coins: heads feeds the true previous output, tails the model's own."""
+
     def _tossed(self, target: Any, step: Any, heads: Any, per: str) -> tf.Tensor:
         """Toss the coins of a training step, one per sequence or token: where the truth is fed, `bool [B, T]`."""
         rows, length = tf.unstack(tf.shape(target)[:2])
-        coins = tf.random.stateless_uniform([rows, COINS[per] or length], self._seed_of(step)) < heads
+        coins = tf.random.stateless_uniform([rows, COINS[per] or length], self.seed_of(step)) < heads
         return tf.broadcast_to(coins, [rows, length])
 
     def _mix(
@@ -166,7 +186,7 @@ class _CoinTossing(Feeding):
         temperature: float = 1.0,
     ) -> tf.Tensor:
         """Run the steps, fed the truth where `true_fed [B, T]`, and the feedback elsewhere."""
-        seed, mixed = self._seed_of(step), feedback in MIXTURES
+        seed, mixed = self.seed_of(step), feedback in MIXTURES
 
         def soft_step(fed: tf.Tensor, *rest: Any, training: bool) -> StepOutput:
             # The first step is fed ids, the others what `feed` makes.
@@ -182,12 +202,6 @@ class _CoinTossing(Feeding):
             return tf.where(tf.reshape(true_fed[:, t], [-1] + [1] * (len(true.shape) - 1)), true, own)
 
         return run_steps(soft_step if mixed else decoder.step, target, start, feed)
-
-    def _seed_of(self, step: Any) -> tf.Tensor:
-        """Return the seed int32 [2] of a training step, another one on each replica of a distributed run."""
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        return tf.random.fold_in(tf.stack([self.seed, tf.cast(step, tf.int32)]), replica)
 
 
 @keras.saving.register_keras_serializable("kerass2s")
@@ -375,7 +389,7 @@ class MultiStep(_CoinTossing):
         """Return the training predictions, `target [B, T, ...] -> [B, T, ...]`, one step after another."""
         rows, length = tf.unstack(tf.shape(target)[:2])
         # Positions fold their t >= 1 into the seed, coins nothing: 0 is left for the offsets.
-        seed = tf.random.fold_in(self._seed_of(step), 0)
+        seed = tf.random.fold_in(self.seed_of(step), 0)
         offsets = tf.random.stateless_uniform([rows, 1], seed, maxval=self.k, dtype=tf.int32)
         true_fed = (tf.range(length) - offsets) % self.k == 0
         true_fed |= ~self._tossed(target, step, self.weight, "sequence")
@@ -436,7 +450,7 @@ class TwoPass(_CoinTossing):
         target = tf.convert_to_tensor(target)
         first = decoder.sequence(target, start, training=False)
         flat = tf.reshape(first, tf.concat([[-1], tf.shape(first)[2:]], 0))
-        said = TOKENS[self.feedback](flat, target.dtype, tf.random.fold_in(self._seed_of(step), 1))
+        said = TOKENS[self.feedback](flat, target.dtype, tf.random.fold_in(self.seed_of(step), 1))
         own = tf.stop_gradient(tf.reshape(said, tf.shape(target)))
         own = tf.concat([target[:, :1], own[:, :-1]], 1)
         true_fed = self._tossed(target, step, self.decay(step), "token")

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from copy_models import START, copies, copy_task
 
 from kerass2s import (
     ConstantDecay,
@@ -20,7 +21,6 @@ from kerass2s import (
     LinearDecay,
     MultiStep,
     ScheduledSampling,
-    SentencePieceTokenizer,
     Seq2Seq,
     TeacherForcing,
     TeacherForcingRatio,
@@ -35,7 +35,6 @@ from kerass2s.training import Feeding
 from kerass2s.training.feedback import MIXTURES
 from kerass2s.training.feeding import run_steps
 
-START = 2
 TARGET = [START, 7, 8, 9, 5]  # [7, 8, 9, 5, 6], shifted right
 
 
@@ -67,23 +66,6 @@ def fed(feeding: Feeding, rows: int = 1, says: tuple[int, ...] = (7, 4, 9, 5, 5)
     told = tf.function(lambda step: feeding(Teller(list(says)), target, start, step))(tf.constant(step))
     assert told.shape[1:] == [5, 12]
     return told.numpy()[:, :, 0].astype(int) - 100
-
-
-def copies(preset: str = "tiny", name: str = "luong2015", **settings: Any) -> Seq2Seq:
-    """An architecture without dropout, the same in every test, over a few letters."""
-    tokenizer = SentencePieceTokenizer.train(["abcdefgh"], "char")
-    keras.utils.set_random_seed(5)
-    both = {"source_tokenizer": tokenizer, "target_tokenizer": tokenizer}
-    if name != "keras_lstm_seq2seq":  # which has none
-        settings["dropout"] = 0.0
-    return zoo.build(name, **both, preset=preset, **settings)
-
-
-def copy_task(rows: int, length: int = 4) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Sources of random tokens, the same as targets: inputs and labels."""
-    ids = np.random.default_rng(3).integers(4, 12, (rows, length)).astype(np.int32)
-    source = np.pad(ids, ((0, 0), (0, 1)), constant_values=3)
-    return {"source_ids": source, "target_ids": np.pad(ids, ((0, 0), (1, 0)), constant_values=START)}, source
 
 
 # === What is fed ===
