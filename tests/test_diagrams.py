@@ -10,7 +10,7 @@ from kerass2s.diagrams import mermaid
 
 def edges(text: str) -> set[tuple[str, str]]:
     """The arrows of a flowchart, by the names of the layers."""
-    names = {box: name for box, name in re.findall(r"^ +(\w+)\(?\[\"?(\w+)", text, re.MULTILINE)}
+    names = dict(re.findall(r"^ +(\w+)\(?\[\"?(\w+)", text, re.MULTILINE))
     return {(names[one], names[other]) for one, other in re.findall(r"(\w+) --> (\w+)", text)}
 
 
