@@ -53,12 +53,13 @@ def expected_cost(log_probs: tf.Tensor, costs: tf.Tensor, alpha: float) -> tf.Te
 
 
 class _Sampled(NamedTuple):
-    """Input ids [N], state, tokens so far with END [N, L], running bool [N]."""
+    """Input ids [N], state, tokens so far with END [N, L], running bool [N], no alignments."""
 
     ids: tf.Tensor
     state: Tensors
     tokens: tf.Tensor
     running: tf.Tensor
+    alignments: tuple[tf.Tensor, ...] = ()
 
 
 @keras.saving.register_keras_serializable("kerass2s")

@@ -27,7 +27,8 @@ class OneToken:
 
     def start(self) -> Start:
         """Begin at position 0; the memory is each row's logits."""
-        return Start({"t": tf.zeros([self.logits.shape[0], 1], tf.int32)}, {"logits": tf.convert_to_tensor(self.logits)})
+        position = tf.zeros([self.logits.shape[0], 1], tf.int32)
+        return Start({"t": position}, {"logits": tf.convert_to_tensor(self.logits)})
 
     def step(self, ids: Any, state: Any, memory: Any, training: bool = False) -> StepOutput:
         """Say the token at step 0 and the end later."""
