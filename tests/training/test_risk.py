@@ -118,11 +118,11 @@ def test_samples_are_the_models_and_change_with_the_step() -> None:
 def test_fine_tuning_lowers_the_risk() -> None:
     model = copies()
     inputs, labels = copy_task(rows=64, length=2)
-    model.compile(keras.optimizers.Adam(0.01), weighted_metrics=[])
-    model.fit(inputs, labels, batch_size=16, epochs=20, verbose=0)
+    model.compile(keras.optimizers.Adam(0.02), weighted_metrics=[])
+    model.fit(inputs, labels, batch_size=32, epochs=15, verbose=0)
     model.compile(keras.optimizers.Adam(0.01), feeding=MinimumRisk(samples=12, seed=1), weighted_metrics=[])
-    losses = model.fit(inputs, labels, batch_size=64, epochs=25, verbose=0).history["loss"]
-    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:3])
+    losses = model.fit(inputs, labels, batch_size=64, epochs=15, verbose=0).history["loss"]
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
 @pytest.mark.parametrize("name", ["transformer2017", "pointer_generator2017"])
