@@ -94,13 +94,28 @@ class Seq2Seq(keras.Model):
         source = {name: inputs[name] for name in self.encoder.input}
         target = inputs[self.decoder.target_name]
         start = self.decoder.begin(self.encoder(source, training=training))
-        if training:
-            return self.feeding(self.decoder, target, start, self._updates())
-        return self.decoder.sequence(target, start)
+        if not training:
+            return self.decoder.sequence(target, start)
+        fed = (self.decoder, target, start, self._updates())
+        objective = self.feeding.objective(*fed)
+        if objective is not None:
+            self.add_loss(objective)
+        return self.feeding(*fed)
 
     def _updates(self) -> Any:
         """Count the updates so far, which is where a curriculum stands; saved with the optimizer."""
         return self.optimizer.iterations if self.compiled else 0
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """Sum the compiled loss, in training as much of it as the feeding leaves, and what layers and feeding add."""
+        whole = super().compute_loss(x, y, y_pred, sample_weight, training)
+        share = self.feeding.likelihood
+        if not training or share == 1:
+            return whole
+        added = sum(self.losses) / tf.distribute.get_strategy().num_replicas_in_sync
+        return share * whole + (1 - share) * added
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Train on a batch as `keras.Model.train_step` does, and report what the feeding has to show."""

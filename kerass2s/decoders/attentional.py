@@ -10,7 +10,7 @@ from keras import ops
 from kerass2s.attention import Attention
 from kerass2s.context import BRIDGES, ZeroBridge, choose
 from kerass2s.decoders.base import Decoder, Readout, named_inputs
-from kerass2s.elements import Elements
+from kerass2s.elements import Elements, OpenTokens
 from kerass2s.recurrence import RecurrentStack
 
 __all__ = ["AttentionalDecoder", "AttentiveCell", "FeedingCell", "PreviousStateCell"]
@@ -183,7 +183,7 @@ class AttentionalDecoder(Decoder):
     """A decoder with attention inside its recurrence: what was read is part of what the recurrence sees.
 
     Args:
-        elements: what the target is made of: `Tokens`, `OneHotTokens` or `Vectors`.
+        elements: what the target is made of: `Tokens`, `OneHotTokens`, `OpenTokens` or `Vectors`.
         summary_size: M' of the encoder's summary.
         cell: one step of the recurrence, attention included.
         readout: what makes the prediction of hidden, context, embedding and alignment.
@@ -257,4 +257,5 @@ class AttentionalDecoder(Decoder):
             target_name=elements.target_name,
             state_names=list(state),
             extra_layers=[to_state],
+            mixable=not isinstance(elements, OpenTokens),
         )

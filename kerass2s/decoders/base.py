@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
 from keras import ops
 
 from kerass2s.decoding import StepOutput
+from kerass2s.elements import OneHot, Tokens
+from kerass2s.errors import ConfigError
 
 __all__ = ["Decoder", "DenseReadout", "MaxoutReadout", "Readout", "Start", "named_inputs"]
 
@@ -19,6 +22,19 @@ class _Graphs:
 
     start: keras.Model
     step: keras.Model
+    target_name: str
+
+    @cached_property
+    def soft_step(self) -> keras.Model:
+        """The step's layers once more, behind an input of probabilities [B, V] in place of ids [B]."""
+        embedding = self.step.get_layer("target_embedding")
+        size = embedding.depth if isinstance(embedding, OneHot) else embedding.input_dim
+        inputs = {**self.step.input, self.target_name: keras.Input((size,), name=self.target_name)}
+        return keras.models.clone_model(
+            self.step,
+            input_tensors=inputs,
+            clone_function=lambda layer: MeanEmbedding(embedding) if layer is embedding else layer,
+        )
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,8 @@ class Decoder(keras.Model):
         step: inputs and outputs of the third.
         target_name: "target_ids" or "target_values", the input that is the previous output.
         state_names: which of the start's outputs change at each step; the rest is memory.
+        extra_layers: the start's own layers.
+        mixable: the step reads a token by its embedding alone, and each token has one, so it can be fed mixtures.
     """
 
     def __init__(
@@ -56,6 +74,7 @@ class Decoder(keras.Model):
         target_name: str,
         state_names: list[str],
         extra_layers: list[keras.layers.Layer],
+        mixable: bool = True,
     ) -> None:
         super().__init__(inputs=sequence[0], outputs=sequence[1], name="decoder")
         # Layers that only the start uses (the bridge) are not in the sequence graph, but they are trained with it.
@@ -63,7 +82,8 @@ class Decoder(keras.Model):
         self.target_name = target_name
         self.state_names = tuple(state_names)
         self._start_inputs = tuple(start[0])
-        self._graphs = _Graphs(keras.Model(*start, name="start"), keras.Model(*step, name="step"))
+        self._graphs = _Graphs(keras.Model(*start, name="start"), keras.Model(*step, name="step"), target_name)
+        self.mixable = mixable and target_name == Tokens.target_name
 
     def begin(self, context: dict[str, Any]) -> Start:
         """Turn the encoder's `memory [B, S, M]`, `memory_mask [B, S]`, `summary [B, M']` into a first state."""
@@ -77,8 +97,49 @@ class Decoder(keras.Model):
 
     def step(self, target: Any, state: dict[str, Any], memory: dict[str, Any], training: bool = False) -> StepOutput:
         """Run one position, `target [B] -> logits [B, V], next state, alignment [B, S] or None`."""
-        made = self._graphs.step({self.target_name: target, **state, **memory}, training=training)
+        return self._stepped(self._graphs.step({self.target_name: target, **state, **memory}, training=training))
+
+    def soft_step(
+        self, probabilities: Any, state: dict[str, Any], memory: dict[str, Any], training: bool = False
+    ) -> StepOutput:
+        """Run one position that is fed a mixture of tokens, `probabilities [B, V] -> logits [B, V], …`.
+
+        What is fed is the mean of the tokens' embeddings, so the gradient of the mixture is there too.
+
+        Raises:
+            ConfigError: the decoder is of vectors, looks at the ids themselves, or says tokens that have no embedding.
+        """
+        made = self._mixing()({self.target_name: probabilities, **state, **memory}, training=training)
+        return self._stepped(made)
+
+    def mixture(self, target: Any) -> Any:
+        """Make the mixture that is one token alone, `ids [B] -> probabilities [B, V]`, for `soft_step`, and as that."""
+        return ops.one_hot(target, self._mixing().input[self.target_name].shape[-1])
+
+    def _mixing(self) -> keras.Model:
+        if not self.mixable:
+            raise ConfigError(
+                "A mixture of tokens can only be fed to a decoder that reads each token by its embedding alone; "
+                f"use feedback 'sample' or 'argmax'. Received: {type(self).__name__}"
+            )
+        return self._graphs.soft_step
+
+    def _stepped(self, made: dict[str, Any]) -> StepOutput:
         return StepOutput(made["prediction"], {name: made[name] for name in self.state_names}, made.get("alignment"))
+
+
+class MeanEmbedding(keras.layers.Layer):
+    """The mean of tokens' vectors, `probabilities [..., V] -> [..., E]`, by the table of another layer."""
+
+    def __init__(self, embedding: keras.layers.Layer, **options: Any) -> None:
+        super().__init__(name=f"mean_{embedding.name}", **options)
+        self.embedding = embedding
+
+    def call(self, probabilities: Any) -> Any:
+        """Weigh the rows of the table; a one-hot vector is the mean of itself."""
+        if isinstance(self.embedding, OneHot):
+            return probabilities
+        return ops.matmul(probabilities, ops.cast(self.embedding.embeddings, probabilities.dtype))
 
 
 def named_inputs(sizes: dict[str, int | None]) -> dict[str, Any]:

@@ -279,6 +279,7 @@ class HardAttentionDecoder(Decoder):
             target_name=elements.target_name,
             state_names=list(state),
             extra_layers=[],
+            mixable=False,
         )
 
 

@@ -2,9 +2,18 @@
 
 from kerass2s.training.callbacks import FreeRunningValidation
 from kerass2s.training.decay import ConstantDecay, Decay, ExponentialDecay, InverseSigmoidDecay, LinearDecay
-from kerass2s.training.feeding import Feeding, FreeRunning, ScheduledSampling, TeacherForcing, TeacherForcingRatio
+from kerass2s.training.feeding import (
+    Feeding,
+    FreeRunning,
+    MultiStep,
+    ScheduledSampling,
+    TeacherForcing,
+    TeacherForcingRatio,
+    TwoPass,
+)
 from kerass2s.training.metrics import Perplexity, SequenceAccuracy, TokenAccuracy
 from kerass2s.training.objectives import TokenCrossentropy
+from kerass2s.training.risk import MinimumRisk, mismatch, token_error_rate
 
 __all__ = [
     "ConstantDecay",
@@ -15,6 +24,8 @@ __all__ = [
     "FreeRunningValidation",
     "InverseSigmoidDecay",
     "LinearDecay",
+    "MinimumRisk",
+    "MultiStep",
     "Perplexity",
     "ScheduledSampling",
     "SequenceAccuracy",
@@ -22,4 +33,7 @@ __all__ = [
     "TeacherForcingRatio",
     "TokenAccuracy",
     "TokenCrossentropy",
+    "TwoPass",
+    "mismatch",
+    "token_error_rate",
 ]
