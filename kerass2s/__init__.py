@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerass2s import zoo
-    from kerass2s.data import BucketByExamples, BucketByTokens, Pair, read_pairs, read_parallel, split_pairs
+    from kerass2s.data import BucketByExamples, BucketByTokens, Pair, ShortFirst, read_pairs, read_parallel, split_pairs
     from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, Rollout
     from kerass2s.errors import UserError
     from kerass2s.seq2seq import Seq2Seq
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kerass2s.training import (
         ConstantDecay,
         ExponentialDecay,
+        ExposureBias,
         FreeRunning,
         FreeRunningValidation,
         InverseSigmoidDecay,
@@ -34,6 +35,7 @@ _ROOMS = {
     "BucketByTokens": "data",
     "ConstantDecay": "training",
     "ExponentialDecay": "training",
+    "ExposureBias": "training",
     "FreeRunning": "training",
     "FreeRunningValidation": "training",
     "GreedySearch": "decoding",
@@ -46,6 +48,7 @@ _ROOMS = {
     "ScheduledSampling": "training",
     "SentencePieceTokenizer": "text",
     "Seq2Seq": "seq2seq",
+    "ShortFirst": "data",
     "TeacherForcing": "training",
     "TeacherForcingRatio": "training",
     "TokenCrossentropy": "training",
@@ -61,6 +64,7 @@ __all__ = [
     "BucketByTokens",
     "ConstantDecay",
     "ExponentialDecay",
+    "ExposureBias",
     "FreeRunning",
     "FreeRunningValidation",
     "GreedySearch",
@@ -73,6 +77,7 @@ __all__ = [
     "ScheduledSampling",
     "SentencePieceTokenizer",
     "Seq2Seq",
+    "ShortFirst",
     "TeacherForcing",
     "TeacherForcingRatio",
     "TokenCrossentropy",
