@@ -2,6 +2,7 @@
 
 from kerass2s.training.callbacks import FreeRunningValidation
 from kerass2s.training.decay import ConstantDecay, Decay, ExponentialDecay, InverseSigmoidDecay, LinearDecay
+from kerass2s.training.exposure import Exposure, ExposureBias, compare_outputs, measure_exposure
 from kerass2s.training.feeding import Feeding, FreeRunning, ScheduledSampling, TeacherForcing, TeacherForcingRatio
 from kerass2s.training.metrics import Perplexity, SequenceAccuracy, TokenAccuracy
 from kerass2s.training.objectives import TokenCrossentropy
@@ -10,6 +11,8 @@ __all__ = [
     "ConstantDecay",
     "Decay",
     "ExponentialDecay",
+    "Exposure",
+    "ExposureBias",
     "Feeding",
     "FreeRunning",
     "FreeRunningValidation",
@@ -22,4 +25,6 @@ __all__ = [
     "TeacherForcingRatio",
     "TokenAccuracy",
     "TokenCrossentropy",
+    "compare_outputs",
+    "measure_exposure",
 ]
