@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kerass2s.data import BucketByExamples, BucketByTokens, Pair, ShortFirst, read_pairs, read_parallel, split_pairs
     from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, Rollout
     from kerass2s.errors import UserError
+    from kerass2s.presets import average_checkpoints
     from kerass2s.seq2seq import Seq2Seq
     from kerass2s.text import Sampling, SentencePieceTokenizer
     from kerass2s.training import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         TeacherForcing,
         TeacherForcingRatio,
         TokenCrossentropy,
+        distill,
     )
 
 __version__ = "0.1.0"
@@ -53,6 +55,8 @@ _ROOMS = {
     "TeacherForcingRatio": "training",
     "TokenCrossentropy": "training",
     "UserError": "errors",
+    "average_checkpoints": "presets",
+    "distill": "training",
     "read_pairs": "data",
     "read_parallel": "data",
     "split_pairs": "data",
@@ -82,6 +86,8 @@ __all__ = [
     "TeacherForcingRatio",
     "TokenCrossentropy",
     "UserError",
+    "average_checkpoints",
+    "distill",
     "read_pairs",
     "read_parallel",
     "split_pairs",

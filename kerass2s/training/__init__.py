@@ -2,6 +2,7 @@
 
 from kerass2s.training.callbacks import FreeRunningValidation
 from kerass2s.training.decay import ConstantDecay, Decay, ExponentialDecay, InverseSigmoidDecay, LinearDecay
+from kerass2s.training.distillation import distill
 from kerass2s.training.exposure import Exposure, ExposureBias, compare_outputs, measure_exposure
 from kerass2s.training.feeding import Feeding, FreeRunning, ScheduledSampling, TeacherForcing, TeacherForcingRatio
 from kerass2s.training.metrics import Perplexity, SequenceAccuracy, TokenAccuracy
@@ -26,5 +27,6 @@ __all__ = [
     "TokenAccuracy",
     "TokenCrossentropy",
     "compare_outputs",
+    "distill",
     "measure_exposure",
 ]
