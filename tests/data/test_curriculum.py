@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from kerass2s import BucketByExamples, ShortFirst, zoo
+from kerass2s.codec import SeriesCodec, VectorTextCodec
 from kerass2s.data import batches, to_dataset
 from kerass2s.data.curriculum import Pace
 from kerass2s.errors import ConfigError
@@ -105,3 +106,12 @@ def test_what_cannot_be_is_refused() -> None:
     ready = model.codec.batches(PAIRS, None, 0)
     with pytest.raises(ConfigError, match="A curriculum orders pairs"):
         model.fit(ready, curriculum=ShortFirst(10))
+
+
+def test_pairs_of_vectors_follow_it_too() -> None:
+    short = Pace(ShortFirst(10**9, initial=0.1), lambda: 0)
+    arrays = [(np.ones([len(source), 1]), np.ones([2, 1])) for source, _ in PAIRS]
+    texts = [(array, "a") for array, _ in arrays]
+    for codec, pairs in ((SeriesCodec(1, 1), arrays), (VectorTextCodec("any", 1, LETTERS), texts)):
+        found = list(codec.batches(pairs, BucketByExamples(5), 3, short).as_numpy_iterator())
+        assert {length for features, *_ in found for length in features["source_lengths"].tolist()} == {1, 2, 3, 4, 5}
