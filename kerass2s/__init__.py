@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerass2s import zoo
-    from kerass2s.data import BucketByExamples, BucketByTokens, Pair, read_pairs, read_parallel, split_pairs
+    from kerass2s.data import BucketByExamples, BucketByTokens, Pair, ShortFirst, read_pairs, read_parallel, split_pairs
     from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, Rollout
     from kerass2s.errors import UserError
+    from kerass2s.presets import average_checkpoints
     from kerass2s.seq2seq import Seq2Seq
     from kerass2s.text import Sampling, SentencePieceTokenizer
     from kerass2s.training import (
         ConstantDecay,
         ExponentialDecay,
+        ExposureBias,
         FreeRunning,
         FreeRunningValidation,
         InverseSigmoidDecay,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
         TeacherForcingRatio,
         TokenCrossentropy,
         TwoPass,
+        distill,
     )
 
 __version__ = "0.1.0"
@@ -37,6 +40,7 @@ _ROOMS = {
     "BucketByTokens": "data",
     "ConstantDecay": "training",
     "ExponentialDecay": "training",
+    "ExposureBias": "training",
     "FreeRunning": "training",
     "FreeRunningValidation": "training",
     "GreedySearch": "decoding",
@@ -51,11 +55,14 @@ _ROOMS = {
     "ScheduledSampling": "training",
     "SentencePieceTokenizer": "text",
     "Seq2Seq": "seq2seq",
+    "ShortFirst": "data",
     "TeacherForcing": "training",
     "TeacherForcingRatio": "training",
     "TokenCrossentropy": "training",
     "TwoPass": "training",
     "UserError": "errors",
+    "average_checkpoints": "presets",
+    "distill": "training",
     "read_pairs": "data",
     "read_parallel": "data",
     "split_pairs": "data",
@@ -67,6 +74,7 @@ __all__ = [
     "BucketByTokens",
     "ConstantDecay",
     "ExponentialDecay",
+    "ExposureBias",
     "FreeRunning",
     "FreeRunningValidation",
     "GreedySearch",
@@ -81,11 +89,14 @@ __all__ = [
     "ScheduledSampling",
     "SentencePieceTokenizer",
     "Seq2Seq",
+    "ShortFirst",
     "TeacherForcing",
     "TeacherForcingRatio",
     "TokenCrossentropy",
     "TwoPass",
     "UserError",
+    "average_checkpoints",
+    "distill",
     "read_pairs",
     "read_parallel",
     "split_pairs",

@@ -1,4 +1,4 @@
-"""Plots for reports: attention heat maps and loss curves, drawn without a display."""
+"""Plots for reports: attention heat maps, loss curves and exposure bias, drawn without a display."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from kerass2s.codec import Codec
     from kerass2s.decoding import Hypothesis
+    from kerass2s.training import Exposure
 
 COLOUR_MAP = "cividis"
 MOST_TOKENS = 60
@@ -122,6 +123,49 @@ def save_losses(
     axis.set_ylabel(y_label)
     axis.grid(alpha=0.3)
     axis.legend()
+    return _save(figure, path)
+
+
+def save_exposure(path: str | Path, measured: Sequence[Exposure]) -> Path:
+    """Draws the exposure bias of a training: its last measurement by output position, and all of them by epoch.
+
+    Args:
+        path: Where the picture goes; its ending picks the format.
+        measured: One for each epoch, as `ExposureBias.measured` has them. Positions that fewer than one target in a
+            hundred reaches are left out: a share of so few says little.
+
+    Raises:
+        UserError: There is nothing to draw, or the file cannot be written.
+    """
+    if not measured:
+        raise UserError("An exposure plot needs at least one measurement. Received: none")
+    last = measured[-1]
+    shown = int((last.counts * 100 >= last.counts[0]).sum())
+    epochs = range(1, len(measured) + 1)
+    figure = _figure(10.0, 4.0)
+    by_position, by_epoch = figure.subplots(1, 2, sharey=True)
+    curves = {"free running": (last.free, [each.free_error for each in measured])}
+    curves["teacher forced"] = (last.forced, [each.forced_error for each in measured])
+    for (name, (shares, errors)), (colour, dash, marker) in zip(curves.items(), LINES, strict=False):
+        style = {"color": colour, "linestyle": dash, "marker": marker, "markersize": 4, "label": name}
+        by_position.plot(range(1, shown + 1), 100 * shares[:shown], **style)
+        by_epoch.plot(epochs, 100 * np.array(errors), **style)
+    by_position.fill_between(
+        range(1, shown + 1), 100 * last.forced[:shown], 100 * last.free[:shown], color="0.5", alpha=0.2, label="gap"
+    )
+    by_epoch.fill_between(
+        epochs, *(100 * np.array(errors) for _, errors in curves.values()), color="0.5", alpha=0.2, label="gap"
+    )
+    by_position.set_xlabel("output position")
+    by_position.set_ylabel("wrong tokens, %")
+    by_position.set_title(f"after epoch {len(measured)}")
+    by_epoch.set_xlabel("epoch")
+    by_epoch.set_title("all positions")
+    for axis in (by_position, by_epoch):
+        axis.set_ylim(bottom=0)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+        axis.legend()
     return _save(figure, path)
 
 

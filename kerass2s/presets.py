@@ -8,9 +8,12 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import kerass2s
 from kerass2s import zoo
@@ -18,7 +21,7 @@ from kerass2s.errors import ConfigError, PresetError
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
 
-__all__ = ["load_preset", "names", "save_preset"]
+__all__ = ["average_checkpoints", "load_preset", "names", "save_preset"]
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "model.weights.h5"
@@ -88,6 +91,39 @@ def load_preset(name: Any) -> Seq2Seq:
     except ConfigError as error:
         raise PresetError(f"{directory / CONFIG}: {error}") from error
     _load_weights(model, directory / WEIGHTS)
+    return model
+
+
+def average_checkpoints(presets: Sequence[Any]) -> Seq2Seq:
+    """Load presets of one training run and return one model whose weights are the mean of theirs.
+
+    "Attention Is All You Need", arXiv:1706.03762, section 6.1, averages the last 5 or 20 checkpoints. It helps where
+    the presets come from one run, or from runs that began at one; weights of unrelated runs have no meaningful mean.
+
+    Args:
+        presets: names or directories, as `load_preset` takes them; the mean is over all, one given twice counts twice.
+
+    Raises:
+        PresetError: there are none, one cannot be loaded, or they are not of one architecture, config and vocabulary.
+    """
+    if not presets:
+        raise PresetError(f"Averaging needs at least one preset. Received: {presets!r}")
+    model = load_preset(presets[0])
+    sums = [np.array(weight, np.float64) for weight in model.get_weights()]
+    for name in presets[1:]:
+        other = load_preset(name)
+        if other.get_config() != model.get_config():
+            raise PresetError(
+                "Presets to be averaged must have one architecture, config and vocabulary. "
+                f"Received: {presets[0]} and {name}, which differ"
+            )
+        sums = [total + weight for total, weight in zip(sums, other.get_weights(), strict=True)]
+    # A seed of dropout is no weight: it stays the first preset's.
+    means = [
+        (total / len(presets)).astype(first.dtype) if np.issubdtype(first.dtype, np.floating) else first
+        for total, first in zip(sums, model.get_weights(), strict=True)
+    ]
+    model.set_weights(means)
     return model
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec import Codec
-from kerass2s.data import Batching, Pair
+from kerass2s.data import Batching, Pair, ShortFirst
+from kerass2s.data.curriculum import Pace
 from kerass2s.data.pipeline import shift
 from kerass2s.decoders import Decoder
 from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, Rollout, SearchResult, Trajectory
@@ -106,6 +107,10 @@ class Seq2Seq(keras.Model):
         """Count the updates so far, which is where a curriculum stands; saved with the optimizer."""
         return self.optimizer.iterations if self.compiled else 0
 
+    def _trained_batches(self) -> int:
+        """Count the batches so far; several make one update where gradients are accumulated."""
+        return int(self.optimizer.iterations) * (self.optimizer.gradient_accumulation_steps or 1)
+
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
@@ -172,6 +177,7 @@ class Seq2Seq(keras.Model):
         validation_data: Any = None,
         batching: Batching | None = None,
         seed: int = 0,
+        curriculum: ShortFirst | None = None,
         **options: Any,
     ) -> keras.callbacks.History:
         """Train; like `keras.Model.fit`, to which `options` go as they are.
@@ -183,9 +189,16 @@ class Seq2Seq(keras.Model):
             validation_data: of the same kinds; scored teacher forced. See `FreeRunningValidation` for the other way.
             batching: how pairs are put into batches; None for `BucketByExamples()`.
             seed: of the order of the pairs; the same seed gives the same batches.
+            curriculum: which pairs each step draws from, such as `ShortFirst(steps=5000)`; None for all.
             **options: `epochs`, `callbacks`, `initial_epoch`, … of `keras.Model.fit`.
+
+        Raises:
+            ConfigError: a curriculum for what is no pairs.
         """
-        data = self.codec.batches(x, batching, seed)
+        pace = None if curriculum is None else Pace(curriculum, self._trained_batches)
+        data = self.codec.batches(x, batching, seed, pace)
+        if curriculum is not None and data is x:
+            raise ConfigError(f"A curriculum orders pairs, and batches have their order. Received: {type(x).__name__}")
         if isinstance(data, tf.data.Dataset):
             options["shuffle"] = False  # it shuffles by itself, and Keras warns when asked to
         return super().fit(

@@ -10,8 +10,9 @@ import pytest
 from kerass2s.codec import TextCodec
 from kerass2s.decoding import Hypothesis
 from kerass2s.errors import UserError
-from kerass2s.plots import AttentionMap, attention_map, save_attention, save_losses
+from kerass2s.plots import AttentionMap, attention_map, save_attention, save_exposure, save_losses
 from kerass2s.text import SentencePieceTokenizer
+from kerass2s.training import Exposure
 
 PNG = b"\x89PNG"
 
@@ -37,6 +38,13 @@ def test_losses(tmp_path: Path):
     assert save_losses(tmp_path / "loss.png", curves).read_bytes().startswith(PNG)
 
 
+def test_exposure(tmp_path: Path):
+    first = Exposure(np.array([0.5, 0.6, 0.6]), np.array([0.5, 0.7, 0.9]), np.array([200, 150, 1]))
+    last = Exposure(np.array([0.1, 0.1, 0.0]), np.array([0.1, 0.3, 1.0]), np.array([200, 150, 1]))
+    assert save_exposure(tmp_path / "exposure.png", [first, last]).read_bytes().startswith(PNG)
+    assert save_exposure(tmp_path / "one.png", [first]).read_bytes().startswith(PNG)
+
+
 def test_a_hypothesis_names_its_tokens(
     source_tokenizer: SentencePieceTokenizer, target_tokenizer: SentencePieceTokenizer
 ):
@@ -57,6 +65,8 @@ def test_a_model_without_attention_is_refused(
 def test_nothing_to_draw_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="at least one"):
         save_attention(tmp_path / "a.png", [])
+    with pytest.raises(UserError, match="at least one"):
+        save_exposure(tmp_path / "e.png", [])
     with pytest.raises(UserError, match="at least one"):
         save_losses(tmp_path / "a.png", {"train": []})
 

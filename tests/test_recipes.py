@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kerass2s import cmudict, recipes, zoo
+from kerass2s import ScheduledSampling, ShortFirst, cmudict, recipes, zoo
 from kerass2s.data import Pair, split_of
 from kerass2s.errors import ConfigError
 from kerass2s.recipes import build
@@ -66,6 +66,16 @@ def test_changes_go_down_by_dots_and_are_read_as_yaml(file: Path):
         ("learning_rate=0", "`learning_rate` must be above 0"),
         ("clipnorm=-1", "`clipnorm` must be above 0"),
         ("label_smoothing=1", r"`label_smoothing` must be in \[0, 1\)"),
+        ("ema=1", r"`ema` must be in \(0, 1\)"),
+        ("gradient_accumulation_steps=0", "`gradient_accumulation_steps` must be at least 1"),
+        ("early_stopping=0", "`early_stopping` must be at least 1"),
+        ("early_stopping=never", "`early_stopping` must be a whole number"),
+        ("feeding=scheduled_sampling", "`feeding` must be a mapping"),
+        ("curriculum=short", "`curriculum` must be a mapping"),
+        ("curriculum.initial=0.1", r"missing key `curriculum\.steps`"),
+        ("curriculum={steps: 9, initial: 2}", r"in `curriculum`: `initial` must be in \(0, 1\]"),
+        ("curriculum={steps: 9, power: 0.5}", r"in `curriculum`: `power` must be at least 1"),
+        ("curriculum={step: 9}", r"unknown key `curriculum\.step`\. Did you mean `steps`\?"),
         ("source_tokenizer.kind=chars", r"`kind` must be one of .*Did you mean `char`\?"),
         ("source_tokenizer.vocabulary_size=4", "`vocabulary_size` must be at least 5"),
         ("source_tokenizer=char", "`source_tokenizer` must be a mapping"),
@@ -171,3 +181,59 @@ def test_the_installed_dictionary_is_split_by_word():
     }
     assert "AH0" in phones
     assert not any("#" in phone or "(" in phone for phone in phones)
+
+
+# === How a recipe trains ===
+
+
+def test_feeding_and_curriculum_are_what_the_recipe_names(file: Path):
+    sets = ["feeding={name: scheduled_sampling, decay: {name: inverse_sigmoid, k: 2e3}, feedback: argmax}", "seed=4"]
+    feeding = build.feeding(recipes.load(file, sets))
+    assert isinstance(feeding, ScheduledSampling)
+    assert (feeding.decay.k, feeding.feedback, feeding.seed) == (2000.0, "argmax", 4)
+    assert build.feeding(recipes.load(file)) is None
+    assert build.feeding(recipes.load(file, ["feeding.name=free_running"])).get_config() == {}
+    ratio = build.feeding(recipes.load(file, ["feeding={name: teacher_forcing_ratio, ratio: 0.5, seed: 9}"]))
+    assert ratio.get_config() == {"ratio": 0.5, "per": "sequence", "seed": 9}
+    recipe = recipes.load(file, ["curriculum={steps: 500, initial: 2e-1}"])
+    assert build.curriculum(recipe) == ShortFirst(500, 0.2)
+    assert recipes.from_dict(recipes.to_dict(recipe)) == recipe
+    assert build.curriculum(recipes.load(file)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("feeding={name: sampling}", r"`feeding\.name` must be one of .*Did you mean"),
+        ("feeding={decay: 3}", r"`feeding\.name` must be one of"),
+        ("feeding={name: free_running, ratio: 1}", r"unknown key `feeding\.ratio`\. Known: none"),
+        ("feeding={name: teacher_forcing_ratio, ration: 1}", r"Did you mean `ratio`\?"),
+        ("feeding={name: teacher_forcing_ratio, ratio: 2}", r"recipe, `feeding`: ratio must be in \[0, 1\]"),
+        (
+            "feeding={name: teacher_forcing_ratio, ratio: half}",
+            "recipe, `feeding`: teacher_forcing_ratio does not take",
+        ),
+        ("feeding={name: teacher_forcing_ratio}", "recipe, `feeding`: teacher_forcing_ratio does not take"),
+        (
+            "feeding={name: scheduled_sampling, decay: {name: linear, c: 0}}",
+            r"recipe, `feeding\.decay`: c of LinearDecay",
+        ),
+        ("feeding={name: scheduled_sampling, decay: {name: linear, d: 0}}", r"unknown key `feeding\.decay\.d`"),
+    ],
+)
+def test_a_wrong_feeding_is_refused_before_any_work(file: Path, change: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        build.check(recipes.load(file, [change]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("config.attention=dott", "attention must be one of dot, general, concat"),
+        ("architecture=series2series", "reads or writes vectors"),
+        ("architecture=listen_attend2016", "reads or writes vectors"),
+    ],
+)
+def test_what_cannot_be_built_from_text_is_refused_before_any_work(change: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        build.check(recipes.load("g2p_luong2015", [change, *(["config={}"] if "architecture" in change else [])]))

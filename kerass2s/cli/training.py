@@ -164,11 +164,18 @@ def _fit(directory: Path, recipe: Recipe, model: Seq2Seq, pairs: list[Pair], dev
         batching=build.batching(recipe),
         epochs=recipe.epochs,
         seed=recipe.seed,
+        curriculum=build.curriculum(recipe),
         verbose=0,
         callbacks=[
             *build.decay_callbacks(recipe),
-            FreeRunningValidation(dev[:VALIDATED], parse_search(recipe.search)),
-            _journal(directory),
+            *build.averaged(
+                recipe,
+                [
+                    FreeRunningValidation(dev[:VALIDATED], parse_search(recipe.search)),
+                    _journal(directory),
+                    *build.stopping_callbacks(recipe),
+                ],
+            ),
             keras.callbacks.BackupAndRestore(str(directory / BACKUP), double_checkpoint=True, delete_checkpoint=False),
         ],
     )

@@ -13,6 +13,7 @@ from kerass2s.codec.copying import CopyCodec
 from kerass2s.codec.text import TextCodec
 from kerass2s.codec.vectors import SeriesCodec, VectorTextCodec
 from kerass2s.data import Batching
+from kerass2s.data.curriculum import Pace
 from kerass2s.decoding import Hypothesis
 from kerass2s.text import SentencePieceTokenizer
 
@@ -54,8 +55,11 @@ class Codec(Protocol):
 
     # === Training ===
 
-    def batches(self, data: Any, batching: Batching | None, seed: int | None) -> Any:
-        """Turn a user's pairs into batches for `fit`, shuffled if there is a seed; leave anything else to Keras."""
+    def batches(self, data: Any, batching: Batching | None, seed: int | None, pace: Pace | None = None) -> Any:
+        """Turn a user's pairs into batches for `fit`, shuffled if there is a seed; leave anything else to Keras.
+
+        `pace` says which pairs are drawn from at which step, if not all are at every step.
+        """
         ...
 
     def loss(self) -> keras.losses.Loss:

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.data import Batching, BucketByExamples, Pair, batches, to_dataset
-from kerass2s.data.pipeline import Tokenize, with_end
+from kerass2s.data.curriculum import Pace
+from kerass2s.data.pipeline import Tokenize, count, with_end
 from kerass2s.decoding import GreedySearch, Hypothesis, Rollout
 from kerass2s.errors import ConfigError
 from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
@@ -34,9 +35,9 @@ def counted(batched: tf.data.Dataset) -> tf.data.Dataset:
     """Give batches whose number is known.
 
     Keras warns at the end of a dataset whose length it does not know, and shows no progress until then. Shuffling can
-    move that length by a batch, so the next pass lends what is missing.
+    move that length by a batch, so the next pass lends what is missing. Batches of a curriculum are counted already.
     """
-    return batched.repeat().take(int(batched.reduce(np.int64(0), lambda count, *_: count + 1)))
+    return batched if batched.cardinality() >= 0 else batched.repeat().take(count(batched))
 
 
 class TextTargets:
@@ -174,7 +175,7 @@ class TextCodec(TextTargets):
 
     # === Training ===
 
-    def batches(self, data: Any, batching: Batching | None, seed: int | None) -> Any:
+    def batches(self, data: Any, batching: Batching | None, seed: int | None, pace: Pace | None = None) -> Any:
         """Turn pairs of strings into batches, shuffled if there is a seed; leave anything else to Keras.
 
         Raises:
@@ -188,7 +189,7 @@ class TextCodec(TextTargets):
             return data
         tokenizers = (self.source_tokenizer, self.target_tokenizer) if seed is None else self._training
         batching, tokenize = batching or BucketByExamples(), self.tokenize_pairs(*tokenizers)
-        return counted(batches(data, *tokenizers, batching, shuffle_seed=seed, tokenize=tokenize))
+        return counted(batches(data, *tokenizers, batching, shuffle_seed=seed, tokenize=tokenize, pace=pace))
 
     def tokenize_pairs(
         self, source_tokenizer: SentencePieceTokenizer, target_tokenizer: SentencePieceTokenizer

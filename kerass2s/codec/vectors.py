@@ -12,6 +12,7 @@ import tensorflow as tf
 from kerass2s.codec.text import TextTargets, counted, need_tokenizer
 from kerass2s.context import choose
 from kerass2s.data import Batching, BucketByExamples
+from kerass2s.data.curriculum import Pace
 from kerass2s.data.padding import padded
 from kerass2s.data.vectors import as_vectors, series_batches, vector_text_batches
 from kerass2s.decoding import Rollout
@@ -117,7 +118,7 @@ class VectorTextCodec(VectorSources, TextTargets):
         """The one tokenizer, under "target"."""
         return {"target": self.target_tokenizer}
 
-    def batches(self, data: Any, batching: Batching | None, seed: int | None) -> Any:
+    def batches(self, data: Any, batching: Batching | None, seed: int | None, pace: Pace | None = None) -> Any:
         """Turn pairs of an array and a text into batches, shuffled if there is a seed; leave anything else to Keras.
 
         Raises:
@@ -128,7 +129,7 @@ class VectorTextCodec(VectorSources, TextTargets):
             return data
         tokenizer = self.target_tokenizer if seed is None else self._training
         batching = batching or BucketByExamples()
-        return counted(vector_text_batches(data, self.source_size, tokenizer, batching, shuffle_seed=seed))
+        return counted(vector_text_batches(data, self.source_size, tokenizer, batching, shuffle_seed=seed, pace=pace))
 
     def source_pieces(self, source: Any) -> list[str]:
         """Name each position of the memory by the steps it joins: "0", or "0-7" where there are several."""
@@ -168,7 +169,7 @@ class SeriesCodec(VectorSources):
 
     # === Training ===
 
-    def batches(self, data: Any, batching: Batching | None, seed: int | None) -> Any:
+    def batches(self, data: Any, batching: Batching | None, seed: int | None, pace: Pace | None = None) -> Any:
         """Turn pairs of arrays into batches, shuffled if there is a seed; leave anything else to Keras.
 
         Raises:
@@ -178,7 +179,7 @@ class SeriesCodec(VectorSources):
         if not _is_pairs(data):
             return data
         sizes, batching = (self.source_size, self.target_size), batching or BucketByExamples()
-        return counted(series_batches(data, *sizes, self.first, batching, shuffle_seed=seed))
+        return counted(series_batches(data, *sizes, self.first, batching, shuffle_seed=seed, pace=pace))
 
     def loss(self) -> keras.losses.Loss:
         """Make the loss of `compile` where none is given: the mean squared error of a step, padding left out."""

@@ -8,6 +8,7 @@ from kerass2s.data.readers import Pair, read_pairs, read_parallel, read_sources
 from kerass2s.data.split import split_of, split_pairs
 
 if TYPE_CHECKING:
+    from kerass2s.data.curriculum import ShortFirst
     from kerass2s.data.pipeline import Batching, BucketByExamples, BucketByTokens, batches, to_dataset
 
 _PIPELINE = ("Batching", "BucketByExamples", "BucketByTokens", "batches", "to_dataset")
@@ -17,6 +18,7 @@ __all__ = [
     "BucketByExamples",
     "BucketByTokens",
     "Pair",
+    "ShortFirst",
     "batches",
     "read_pairs",
     "read_parallel",
@@ -33,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from kerass2s.data import pipeline
 
         return getattr(pipeline, name)
+    if name == "ShortFirst":
+        from kerass2s.data.curriculum import ShortFirst
+
+        return ShortFirst
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,8 +12,10 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
 import tensorflow as tf
 
+from kerass2s.data.curriculum import Pace
 from kerass2s.data.readers import Pair
 from kerass2s.errors import ConfigError, DataError
 from kerass2s.text import END_ID, PAD_ID, START_ID, SentencePieceTokenizer
@@ -137,6 +139,7 @@ def batches(
     cache: bool = True,
     max_length: int | None = None,
     tokenize: Tokenize | None = None,
+    pace: Pace | None = None,
 ) -> tf.data.Dataset:
     """Batches for `fit` and `evaluate`: `(features, labels, sample_weight)`, padded to the longest of the batch.
 
@@ -161,6 +164,7 @@ def batches(
             be finite, for it is counted first. None drops none.
         tokenize: makes the ids of a chunk of pairs, where those of one side depend on the other. None: each tokenizer
             makes those of its side.
+        pace: which pairs are drawn from at which step; None for all at all steps. See `bucketed`.
 
     Raises:
         ConfigError: if `shuffle_buffer` or `max_length` is below 1.
@@ -173,11 +177,18 @@ def batches(
     chunks = chunks.map(tokenize, tf.data.AUTOTUNE, deterministic=True)
     chunks = chunks.cache() if cache and not sampled else chunks
     chunks = chunks if max_length is None else _drop_longer(chunks, max_length)
-    return bucketed(chunks, batching, _join_ids, shuffle_seed=shuffle_seed, pool=-(-shuffle_buffer // _CHUNK))
+    size = -(-shuffle_buffer // _CHUNK)
+    return bucketed(chunks, batching, _join_ids, shuffle_seed=shuffle_seed, pool=size, pace=pace)
 
 
 def bucketed(
-    chunks: tf.data.Dataset, batching: Batching, join: Join, *, shuffle_seed: int | None, pool: int = 1
+    chunks: tf.data.Dataset,
+    batching: Batching,
+    join: Join,
+    *,
+    shuffle_seed: int | None,
+    pool: int = 1,
+    pace: Pace | None = None,
 ) -> tf.data.Dataset:
     """Batches of pairs of like length, from chunks of pairs as they come out of memory.
 
@@ -187,9 +198,22 @@ def bucketed(
         join: makes a batch of the sources and the labels that were chosen for it.
         shuffle_seed: as in `batches`.
         pool: how many chunks are shuffled and bucketed together.
+        pace: which pairs are drawn from at which step; the shortest are sought in each pool. The batches are then as
+            many as one pass over all pairs makes, and each iteration asks the pace anew where training stands.
     """
     pools = _pools(chunks, pool, shuffle_seed)
-    return pools.flat_map(_Cut(batching, join, shuffle=shuffle_seed is not None)).prefetch(tf.data.AUTOTUNE)
+    cut = _Cut(batching, join, shuffle=shuffle_seed is not None)
+    whole = pools.flat_map(cut).prefetch(tf.data.AUTOTUNE)
+    if pace is None:
+        return whole
+    size = count(whole)
+    paced = _paced(pools, cut, pace).flat_map(cut).take(size)
+    return paced.apply(tf.data.experimental.assert_cardinality(size)).prefetch(tf.data.AUTOTUNE)
+
+
+def count(batched: tf.data.Dataset) -> int:
+    """How many batches there are, counted one by one."""
+    return int(batched.reduce(np.int64(0), lambda number, *_: number + 1))
 
 
 # === Chunks ===
@@ -220,14 +244,14 @@ def _drop_longer(chunks: tf.data.Dataset, max_length: int) -> tf.data.Dataset:
     """Leaves out the pairs with a side over `max_length`, and logs how many those are."""
     _check_positive("max_length", max_length)
 
-    def count(dropped: tf.Tensor, chunk: tuple[tf.RaggedTensor, tf.RaggedTensor]) -> tf.Tensor:
+    def add(dropped: tf.Tensor, chunk: tuple[tf.RaggedTensor, tf.RaggedTensor]) -> tf.Tensor:
         return dropped + tf.math.count_nonzero(_lengths(*chunk) > max_length)
 
     def keep(sources: tf.RaggedTensor, labels: tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         fits = _lengths(sources, labels) <= max_length
         return tf.ragged.boolean_mask(sources, fits), tf.ragged.boolean_mask(labels, fits)
 
-    dropped = int(chunks.reduce(tf.constant(0, tf.int64), count))
+    dropped = int(chunks.reduce(tf.constant(0, tf.int64), add))
     if dropped:
         _LOGGER.warning("Dropped %d pairs with a side longer than %d ids.", dropped, max_length)
     return chunks.map(keep, tf.data.AUTOTUNE, deterministic=True)
@@ -247,6 +271,22 @@ def _pools(chunks: tf.data.Dataset, size: int, seed: int | None) -> tf.data.Data
     return tf.data.Dataset.zip(pools, seeds).map(lambda pool, pool_seed: (*pool, pool_seed)).prefetch(1)
 
 
+def _paced(pools: tf.data.Dataset, cut: _Cut, pace: Pace) -> tf.data.Dataset:
+    """Passes over the pools without end, each pool left with the pairs that the step it begins at may draw from."""
+
+    def allow(step: tf.Tensor, pool: tuple[tf.RaggedTensor, tf.RaggedTensor, tf.Tensor]) -> tuple[tf.Tensor, tuple]:
+        sources, labels, seed = pool
+        rows = pace.curriculum.allowed(_lengths(sources, labels), step)
+        sources, labels = tf.gather(sources, rows), tf.gather(labels, rows)
+        return step + cut.count(sources, labels), (sources, labels, seed)
+
+    # Asked when an iteration begins, and in Python: the count of updates may lie on a device that tf.data cannot reach.
+    begin = tf.data.Dataset.from_tensors(0).map(
+        lambda _: tf.ensure_shape(tf.numpy_function(lambda: np.int64(pace.begin()), [], tf.int64), [])
+    )
+    return begin.flat_map(lambda step: pools.repeat().scan(step, allow))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Cut:
     """A pool to its batches: pairs of one bucket together, in batches of the bucket's size."""
@@ -256,7 +296,7 @@ class _Cut:
     shuffle: bool
 
     def __call__(self, sources: tf.RaggedTensor, labels: tf.RaggedTensor, seed: tf.Tensor) -> tf.data.Dataset:
-        buckets = tf.searchsorted(tf.constant(self.batching.boundaries, tf.int64), _lengths(sources, labels))
+        buckets = self._buckets(sources, labels)
         rows = self._order(tf.size(buckets), seed, 0)
         rows = tf.gather(rows, tf.argsort(tf.gather(buckets, rows), stable=True))
         starts, limits = self._cuts(buckets)
@@ -268,6 +308,15 @@ class _Cut:
             return self.join(tf.gather(sources, chosen), tf.gather(labels, chosen))
 
         return cuts.map(batch, tf.data.AUTOTUNE, deterministic=True)
+
+    def count(self, sources: tf.RaggedTensor, labels: tf.RaggedTensor) -> tf.Tensor:
+        """How many batches a pool makes, int64 []."""
+        starts, _ = self._cuts(self._buckets(sources, labels))
+        return tf.size(starts, tf.int64)
+
+    def _buckets(self, sources: tf.RaggedTensor, labels: tf.RaggedTensor) -> tf.Tensor:
+        """The bucket of each pair, int32 [N]."""
+        return tf.searchsorted(tf.constant(self.batching.boundaries, tf.int64), _lengths(sources, labels))
 
     def _order(self, size: tf.Tensor, seed: tf.Tensor, salt: int) -> tf.Tensor:
         """The numbers below `size`, shuffled if asked."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerass2s.data.curriculum import Pace
 from kerass2s.data.pipeline import Batch, Batching, Features, bucketed, shift, with_end
 from kerass2s.data.readers import Pair
 from kerass2s.errors import DataError
@@ -52,6 +53,7 @@ def vector_text_batches(
     batching: Batching,
     *,
     shuffle_seed: int | None,
+    pace: Pace | None = None,
 ) -> tf.data.Dataset:
     """Batches of (array [S, N], text): `(features, labels, sample_weight)`, padded to the longest of the batch.
 
@@ -66,6 +68,7 @@ def vector_text_batches(
         batching: `BucketByExamples` or `BucketByTokens`, by the longer side.
         shuffle_seed: each epoch has another order, and every run with this seed the same ones. None keeps the order
             of the pairs within each bucket.
+        pace: as in `bucketed`.
 
     Raises:
         DataError: an array is not what `as_vectors` takes, or has no step; or a target is no text.
@@ -78,7 +81,7 @@ def vector_text_batches(
     def join(values: tf.RaggedTensor, labels: tf.RaggedTensor) -> Batch:
         return shift(_source(values), labels.to_tensor(PAD_ID))
 
-    return bucketed(chunks, batching, join, shuffle_seed=shuffle_seed)
+    return bucketed(chunks, batching, join, shuffle_seed=shuffle_seed, pace=pace)
 
 
 def series_batches(
@@ -89,6 +92,7 @@ def series_batches(
     batching: Batching,
     *,
     shuffle_seed: int | None,
+    pace: Pace | None = None,
 ) -> tf.data.Dataset:
     """Batches of (array [S, N], array [T, D]): `(features, labels, sample_weight)`, padded as `vector_text_batches`.
 
@@ -105,6 +109,7 @@ def series_batches(
         first: graph code for what the decoder is fed first.
         batching: as in `vector_text_batches`.
         shuffle_seed: as in `vector_text_batches`.
+        pace: as in `bucketed`.
 
     Raises:
         DataError: an array is not what `as_vectors` takes, or has no step.
@@ -122,7 +127,7 @@ def series_batches(
         return {**source, "target_values": fed}, labels, weights
 
     chunks = tf.data.Dataset.from_tensors(tuple(map(_ragged, sides)))
-    return bucketed(chunks, batching, join, shuffle_seed=shuffle_seed)
+    return bucketed(chunks, batching, join, shuffle_seed=shuffle_seed, pace=pace)
 
 
 # === Pairs ===

@@ -28,7 +28,7 @@ class TokenizerRecipe:
     vocabulary_size: int | None = None
 
     def __post_init__(self) -> None:
-        _one_of("kind", self.kind, TOKENIZER_KINDS)
+        one_of("kind", self.kind, TOKENIZER_KINDS)
         if self.vocabulary_size is not None:
             _at_least("vocabulary_size", self.vocabulary_size, 5)
 
@@ -41,7 +41,7 @@ class BatchingRecipe:
     size: int = 64
 
     def __post_init__(self) -> None:
-        _one_of("by", self.by, BATCHING_KINDS)
+        one_of("by", self.by, BATCHING_KINDS)
         _at_least("size", self.size, 1)
 
 
@@ -55,9 +55,25 @@ class DataRecipe:
 
     def __post_init__(self) -> None:
         if self.name is not None:
-            _one_of("name", self.name, DATA_NAMES)
+            one_of("name", self.name, DATA_NAMES)
             if self.train or self.dev:
                 raise ConfigError(f"`name` excludes `train` and `dev`. Received: name {self.name!r} with files")
+
+
+@dataclass(frozen=True)
+class CurriculumRecipe:
+    """Short pairs first: the share `initial` of them at the start, all after `steps` batches; see `ShortFirst`."""
+
+    steps: int
+    initial: float = 0.1
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        _at_least("steps", self.steps, 1)
+        if not 0.0 < self.initial <= 1.0:
+            raise ConfigError(f"`initial` must be in (0, 1]. Received: {self.initial}")
+        if not self.power >= 1.0:
+            raise ConfigError(f"`power` must be at least 1. Received: {self.power}")
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,11 @@ class Recipe:
     """A whole training run.
 
     `config` goes to the architecture, which checks its keys. `search` is the search of the free-running validation.
-    `decay` takes the learning rate from `learning_rate` to zero over all epochs.
+    `decay` takes the learning rate from `learning_rate` to zero over all epochs. `ema` is the momentum of a moving
+    average of the weights, which is then what is validated and kept. `gradient_accumulation_steps` batches make one
+    update. `early_stopping` is the patience: after so many epochs without a better free-running sequence accuracy the
+    run ends; a resumed run counts them anew. `feeding` names what the decoder is fed and its arguments, such as
+    `{name: scheduled_sampling, decay: {name: inverse_sigmoid, k: 2000}}`; none is the architecture's own.
     """
 
     architecture: str
@@ -79,11 +99,16 @@ class Recipe:
     decay: str = "none"
     clipnorm: float | None = 1.0
     label_smoothing: float = 0.0
+    ema: float | None = None
+    gradient_accumulation_steps: int = 1
+    early_stopping: int | None = None
+    feeding: dict[str, Any] | None = None
+    curriculum: CurriculumRecipe | None = None
     search: str = "greedy"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("decay", self.decay, DECAYS)
+        one_of("decay", self.decay, DECAYS)
         _at_least("epochs", self.epochs, 1)
         if not self.learning_rate > 0:
             raise ConfigError(f"`learning_rate` must be above 0. Received: {self.learning_rate}")
@@ -91,6 +116,11 @@ class Recipe:
             raise ConfigError(f"`clipnorm` must be above 0, or null. Received: {self.clipnorm}")
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ConfigError(f"`label_smoothing` must be in [0, 1). Received: {self.label_smoothing}")
+        if self.ema is not None and not 0.0 < self.ema < 1.0:
+            raise ConfigError(f"`ema` must be in (0, 1), or null. Received: {self.ema}")
+        _at_least("gradient_accumulation_steps", self.gradient_accumulation_steps, 1)
+        if self.early_stopping is not None:
+            _at_least("early_stopping", self.early_stopping, 1)
 
     def with_files(self, train: str | None, dev: str | None) -> Recipe:
         """Returns the recipe with other data files, or itself where none are given."""
@@ -99,7 +129,8 @@ class Recipe:
         return replace(self, data=DataRecipe(train=train or self.data.train, dev=dev or self.data.dev))
 
 
-def _one_of(key: str, value: str, choices: Sequence[str]) -> None:
+def one_of(key: str, value: str, choices: Sequence[str]) -> None:
+    """Raises a ConfigError unless `value` is one of the choices."""
     if value not in choices:
         raise ConfigError(
             f"`{key}` must be one of {', '.join(choices)}.{suggestion(value, choices)} Received: {value!r}"
@@ -233,17 +264,17 @@ def _required(kind: type) -> list[str]:
 
 def _convert(hint: Any, value: Any, key: str) -> Any:
     """Returns the value as the hint wants it; a number written `1e-3` (a string to YAML) counts as a number."""
-    if is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, dict):
-            raise ConfigError(f"`{key}` must be a mapping. Received: {value!r}")
-        return _build(hint, value, f"{key}.")
     if get_origin(hint) in (Union, types.UnionType):
         if value is None and type(None) in get_args(hint):
             return None
         hint = next(each for each in get_args(hint) if each is not type(None))
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise ConfigError(f"`{key}` must be a mapping. Received: {value!r}")
+        return _build(hint, value, f"{key}.")
     plain = get_origin(hint) or hint
     if plain is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        value = _number(value)
+        value = number(value)
     if not isinstance(value, plain) or (plain is int and isinstance(value, bool)):
         raise ConfigError(f"`{key}` must be {_NAMES[plain]}. Received: {value!r}")
     return value
@@ -252,7 +283,8 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
 _NAMES = {int: "a whole number", float: "a number", str: "a text", dict: "a mapping"}
 
 
-def _number(value: int | str) -> float | int | str:
+def number(value: int | str) -> float | int | str:
+    """Returns the number that is written `1e-3`, a string to YAML; what is none as it is."""
     try:
         return float(value)
     except ValueError:

@@ -2,6 +2,8 @@
 
 from kerass2s.training.callbacks import FreeRunningValidation
 from kerass2s.training.decay import ConstantDecay, Decay, ExponentialDecay, InverseSigmoidDecay, LinearDecay
+from kerass2s.training.distillation import distill
+from kerass2s.training.exposure import Exposure, ExposureBias, compare_outputs, measure_exposure
 from kerass2s.training.feeding import (
     Feeding,
     FreeRunning,
@@ -19,6 +21,8 @@ __all__ = [
     "ConstantDecay",
     "Decay",
     "ExponentialDecay",
+    "Exposure",
+    "ExposureBias",
     "Feeding",
     "FreeRunning",
     "FreeRunningValidation",
@@ -34,6 +38,9 @@ __all__ = [
     "TokenAccuracy",
     "TokenCrossentropy",
     "TwoPass",
+    "compare_outputs",
+    "distill",
+    "measure_exposure",
     "mismatch",
     "token_error_rate",
 ]

@@ -102,3 +102,26 @@ def test_benchmark_measures(run, home: Path, tmp_path: Path):
     report = json.loads(run("benchmark", recipe, "--steps", 3, "--json").stdout)
     assert report["training_batches_per_second"] > 0
     assert report["greedy_words_per_second"] > 0
+
+
+def test_a_recipe_that_averages_accumulates_samples_and_orders_resumes(run, arguments, tmp_path: Path):
+    sets = [
+        "--set=ema=0.5",
+        "--set=gradient_accumulation_steps=2",
+        "--set=feeding={name: scheduled_sampling, decay: {name: linear, c: 0.01}}",
+        "--set=curriculum={steps: 4, initial: 0.5}",
+        "--set=early_stopping=1",
+    ]
+    assert run("train", *arguments, *sets, "--set", "epochs=1").exit_code == 0
+    again = run("train", *arguments, *sets, "--set", "epochs=2", "--resume")
+    assert again.exit_code == 0, again.output
+    history = [json.loads(line) for line in (tmp_path / "run" / training.HISTORY).read_text("utf-8").splitlines()]
+    assert history[0]["epoch"] == 0
+    assert history[1]["sampling_probability"] > history[0]["sampling_probability"] > 0
+
+
+def test_early_stopping_ends_the_run(run, arguments, tmp_path: Path):
+    sets = ["--set=early_stopping=1", "--set=learning_rate=1e-9", "--set=epochs=9"]
+    assert run("train", *arguments, *sets).exit_code == 0
+    history = (tmp_path / "run" / training.HISTORY).read_text("utf-8").splitlines()
+    assert len(history) == 2
