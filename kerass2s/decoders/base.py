@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,10 +11,10 @@ import keras
 from keras import ops
 
 from kerass2s.decoding import StepOutput
-from kerass2s.elements import OneHot, Tokens
+from kerass2s.elements import Elements, OneHot, Tokens
 from kerass2s.errors import ConfigError
 
-__all__ = ["Decoder", "DenseReadout", "MaxoutReadout", "Readout", "Start", "named_inputs"]
+__all__ = ["Decoder", "DenseReadout", "MaxoutReadout", "ParallelDecoder", "Readout", "Start", "named_inputs"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,41 @@ class Decoder(keras.Model):
 
     def _stepped(self, made: dict[str, Any]) -> StepOutput:
         return StepOutput(made["prediction"], {name: made[name] for name in self.state_names}, made.get("alignment"))
+
+
+class ParallelDecoder(Decoder):
+    """A decoder without a recurrence, whose step is its sequence with T = 1: one function wires both.
+
+    Args:
+        elements: what the target is made of.
+        start: inputs and outputs of the start graph.
+        state: the inputs that change at each step, by name.
+        memory: the inputs that never do.
+        run: wires the layers, `target [B, T] -> prediction [B, T, V], next state, alignment [B, T, S]`.
+    """
+
+    def __init__(
+        self,
+        elements: Elements,
+        start: tuple[dict[str, Any], dict[str, Any]],
+        state: dict[str, Any],
+        memory: dict[str, Any],
+        run: Callable[[Any], tuple[Any, dict[str, Any], Any]],
+    ) -> None:
+        target, one = elements.target(None), elements.target()
+        prediction, _, _ = run(target)
+        stepped, following, alignment = run(ops.expand_dims(one, 1))
+        super().__init__(
+            start=start,
+            sequence=({elements.target_name: target, **state, **memory}, prediction),
+            step=(
+                {elements.target_name: one, **state, **memory},
+                {"prediction": stepped[:, 0], **following, "alignment": alignment[:, 0]},
+            ),
+            target_name=elements.target_name,
+            state_names=list(state),
+            extra_layers=[],
+        )
 
 
 class MeanEmbedding(keras.layers.Layer):

@@ -9,7 +9,7 @@ from keras import ops
 
 from kerass2s.attention import DotAttention
 from kerass2s.convolution import GatedConvolution, ScaledSum, linear
-from kerass2s.decoders.base import Decoder
+from kerass2s.decoders.base import ParallelDecoder
 from kerass2s.elements import Elements
 from kerass2s.positions import LearnedPositions
 
@@ -55,7 +55,7 @@ class _Latest(keras.layers.Layer):
         return window[:, ops.shape(new)[1] :]
 
 
-class ConvolutionalDecoder(Decoder):
+class ConvolutionalDecoder(ParallelDecoder):
     """Gated causal convolutions with attention in every layer (Gehring et al. 2017).
 
     Sequence and step are the same formula, over T positions and over one. The state is the position, int32 [N], and
@@ -116,20 +116,12 @@ class ConvolutionalDecoder(Decoder):
             mean = keras.layers.Average()(alignments) if layers > 1 else alignments[0]
             return to_logits(dropped(narrow(vectors))), following, mean
 
-        target = elements.target(None)
-        logits, _, _ = run(target)
-        one = elements.target()
-        stepped, following, alignment = run(ops.expand_dims(one, 1))
         super().__init__(
-            start=(remembered, {**_FirstState(layers, kernel_size - 1, units)(memory), **remembered}),
-            sequence=({elements.target_name: target, **state, **remembered}, logits),
-            step=(
-                {elements.target_name: one, **state, **remembered},
-                {"prediction": stepped[:, 0], **following, "alignment": alignment[:, 0]},
-            ),
-            target_name=elements.target_name,
-            state_names=list(state),
-            extra_layers=[],
+            elements,
+            (remembered, {**_FirstState(layers, kernel_size - 1, units)(memory), **remembered}),
+            state,
+            remembered,
+            run,
         )
 
 

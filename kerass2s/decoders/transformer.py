@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerass2s.decoders.base import Decoder
+from kerass2s.decoders.base import ParallelDecoder
 from kerass2s.elements import Elements
 from kerass2s.errors import ConfigError
 from kerass2s.transformer import CausalMask, Entrance, MultiHeadAttention, Residual, feed_forward, final_norm
@@ -95,7 +95,7 @@ class _DecoderLayer:
         return vectors, known, alignments[0]
 
 
-class TransformerDecoder(Decoder):
+class TransformerDecoder(ParallelDecoder):
     """A stack of self-attention, attention over the memory and feed-forward networks (Vaswani et al. 2017).
 
     Sequence and step are the same formula, over T positions and over one. The state is a cache of each layer's keys
@@ -171,18 +171,6 @@ class TransformerDecoder(Decoder):
                 grown[f"keys_{i}"], grown[f"values_{i}"] = known
             return to_logits(last(vectors)), grown, alignment
 
-        target = elements.target(None)
-        logits, _, _ = run(target)
-        one = elements.target()
-        stepped, following, alignment = run(ops.expand_dims(one, 1))
         super().__init__(
-            start=({"memory": memory, "memory_mask": mask}, {**started, **kept}),
-            sequence=({elements.target_name: target, **state, **remembered}, logits),
-            step=(
-                {elements.target_name: one, **state, **remembered},
-                {"prediction": stepped[:, 0], **following, "alignment": alignment[:, 0]},
-            ),
-            target_name=elements.target_name,
-            state_names=list(state),
-            extra_layers=[],
+            elements, ({"memory": memory, "memory_mask": mask}, {**started, **kept}), state, remembered, run
         )
