@@ -10,13 +10,11 @@ from keras import ops
 
 from kerass2s.context import ZeroBridge, choose
 from kerass2s.decoders.base import Decoder, named_inputs
+from kerass2s.decoding.search import IMPOSSIBLE
 from kerass2s.elements import Tokens
 from kerass2s.recurrence import RecurrentStack
 
 __all__ = ["TRANSITIONS", "HardAttentionDecoder"]
-
-IMPOSSIBLE = -1e9
-"""A log-probability of nothing; finite, so that no infinity enters the sums or their gradients."""
 
 
 # === Layers ===

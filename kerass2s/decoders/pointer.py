@@ -10,14 +10,13 @@ from keras import ops
 from kerass2s.attention import AdditiveAttention
 from kerass2s.decoders.attentional import FeedingCell
 from kerass2s.decoders.base import DenseReadout, Readout
+from kerass2s.decoding.search import IMPOSSIBLE
 from kerass2s.encoders.pointer import first_alike
 from kerass2s.recurrence import RecurrentStack
 from kerass2s.text import PAD_ID
 
 __all__ = ["Coverage", "Mixture", "PointerCell", "PointerReadout"]
 
-IMPOSSIBLE = -1e9
-"""The log-probability of a column without a token; finite, so that no infinity enters the arithmetic."""
 LEAST = 1e-30
 """The least mass of a copy that is possible; attention far away can be 0 in float32, and its logarithm must exist."""
 

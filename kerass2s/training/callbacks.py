@@ -16,7 +16,25 @@ __all__ = ["FreeRunningValidation"]
 REPORTED = ("sequence_accuracy", "token_error_rate", "bleu", "chrf")
 
 
-class FreeRunningValidation(keras.callbacks.Callback):
+class PairsCallback(keras.callbacks.Callback):
+    """Base of the callbacks that decode development pairs.
+
+    Args:
+        pairs: the pairs.
+        search: how to decode; None for `GreedySearch()`.
+        batch_size: pairs decoded at once.
+    """
+
+    def __init__(
+        self, pairs: Sequence[Pair], search: GreedySearch | BeamSearch | None = None, batch_size: int = 64
+    ) -> None:
+        super().__init__()
+        self.pairs = [Pair(*pair) for pair in pairs]
+        self.search = search or GreedySearch()
+        self.batch_size = batch_size
+
+
+class FreeRunningValidation(PairsCallback):
     """After each epoch, decodes `pairs` without the gold prefix and adds the figures to the epoch's logs.
 
     The keys are `val_free_sequence_accuracy`, `val_free_token_error_rate`, `val_free_bleu` and `val_free_chrf`, so
@@ -27,14 +45,6 @@ class FreeRunningValidation(keras.callbacks.Callback):
         search: how to decode.
         batch_size: sources decoded at once.
     """
-
-    def __init__(
-        self, pairs: Sequence[Pair], search: GreedySearch | BeamSearch | None = None, batch_size: int = 64
-    ) -> None:
-        super().__init__()
-        self.pairs = [Pair(*pair) for pair in pairs]
-        self.search = search or GreedySearch()
-        self.batch_size = batch_size
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Decode and add the figures to `logs`."""

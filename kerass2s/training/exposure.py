@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,6 +14,7 @@ from kerass2s.decoding import BeamSearch, GreedySearch
 from kerass2s.decoding.search import log_probabilities
 from kerass2s.errors import DataError
 from kerass2s.text import END_ID, PAD_ID
+from kerass2s.training.callbacks import PairsCallback
 
 __all__ = ["Exposure", "ExposureBias", "compare_outputs", "measure_exposure"]
 
@@ -141,7 +141,7 @@ def measure_exposure(
     return _measure(model, pairs, _comparison(model, search or GreedySearch()), batch_size)
 
 
-class ExposureBias(keras.callbacks.Callback):
+class ExposureBias(PairsCallback):
     """After each epoch, measures how much more the model errs on its own outputs than on the true ones.
 
     Bengio et al. 2015 and Ranzato et al. 2016 (arXiv:1511.06732) name what the gap shows: training feeds the truth, so
@@ -164,10 +164,7 @@ class ExposureBias(keras.callbacks.Callback):
     def __init__(
         self, pairs: Sequence[Pair], search: GreedySearch | BeamSearch | None = None, batch_size: int = 64
     ) -> None:
-        super().__init__()
-        self.pairs = [Pair(*pair) for pair in pairs]
-        self.search = search or GreedySearch()
-        self.batch_size = batch_size
+        super().__init__(pairs, search, batch_size)
         self.measured: list[Exposure] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
