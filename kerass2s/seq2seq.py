@@ -94,7 +94,7 @@ class Seq2Seq(keras.Model):
         """
         source = {name: inputs[name] for name in self.encoder.input}
         target = inputs[self.decoder.target_name]
-        start = self.decoder.begin(self.encoder(source, training=training))
+        start = self.decoder.begin(self.encoder(source, training=training), training=training)
         if not training:
             return self.decoder.sequence(target, start)
         fed = (self.decoder, target, start, self._updates())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from kerass2s.attention import AdditiveAttention
 from kerass2s.codec import TextCodec
 from kerass2s.decoders import AttentionalDecoder, PreviousStateCell, Readout
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 from kerass2s.recurrence import RecurrentStack
@@ -41,6 +42,9 @@ class Config:
     attention_units: int = 128
     layers: int = 3
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
+    tie_embeddings: bool = False
 
 
 PRESETS = {
@@ -53,7 +57,8 @@ PRESETS = {
 
 def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, AttentionalDecoder]:
     """Build encoder and decoder."""
-    sizes = {"cell": "lstm", "units": config.units, "dropout": config.dropout, "residual": RESIDUAL}
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
+    sizes = {"cell": "lstm", "units": config.units, "dropout": dropping, "residual": RESIDUAL}
     encoder = RecurrentEncoder(
         Tokens(codec.source_size, config.embedding_size),
         **sizes,
@@ -66,7 +71,8 @@ def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, Attention
         target,
         summary_size,
         PreviousStateCell(RecurrentStack(**sizes), AdditiveAttention(config.attention_units), memory_size),
-        Readout(target.size, dropout=config.dropout),
+        Readout(target.size, dropout=dropping),
         upper=RecurrentStack(**sizes, layers=config.layers - 1, below=1) if config.layers > 1 else None,
         bridge="zero",
+        tie_embeddings=config.tie_embeddings,
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from kerass2s.codec import TextCodec
 from kerass2s.decoders import HardAttentionDecoder
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 
@@ -39,6 +40,8 @@ class Config:
     transitions: str = "monotonic"
     longest_jump: int = 5
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
 
 
 # "paper" has the sizes of the authors' runs on grapheme-to-phoneme conversion (github.com/shijie-wu/neural-transducer,
@@ -51,7 +54,8 @@ PRESETS = {
 
 def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, HardAttentionDecoder]:
     """Build encoder and decoder."""
-    sizes = {"cell": config.cell, "units": config.units, "dropout": config.dropout}
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
+    sizes = {"cell": config.cell, "units": config.units, "dropout": dropping}
     encoder = RecurrentEncoder(
         Tokens(codec.source_size, config.embedding_size), **sizes, layers=config.encoder_layers, bidirectional=True
     )
