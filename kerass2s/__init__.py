@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TeacherForcing,
         TeacherForcingRatio,
         TokenCrossentropy,
+        TruncatedBackPropagation,
         TwoPass,
         distill,
     )
@@ -59,6 +60,7 @@ _ROOMS = {
     "TeacherForcing": "training",
     "TeacherForcingRatio": "training",
     "TokenCrossentropy": "training",
+    "TruncatedBackPropagation": "training",
     "TwoPass": "training",
     "UserError": "errors",
     "average_checkpoints": "presets",
@@ -93,6 +95,7 @@ __all__ = [
     "TeacherForcing",
     "TeacherForcingRatio",
     "TokenCrossentropy",
+    "TruncatedBackPropagation",
     "TwoPass",
     "UserError",
     "average_checkpoints",

@@ -16,6 +16,7 @@ from kerass2s.training.feeding import (
 from kerass2s.training.metrics import Perplexity, SequenceAccuracy, TokenAccuracy
 from kerass2s.training.objectives import TokenCrossentropy
 from kerass2s.training.risk import MinimumRisk, mismatch, token_error_rate
+from kerass2s.training.truncation import TruncatedBackPropagation
 
 __all__ = [
     "ConstantDecay",
@@ -37,6 +38,7 @@ __all__ = [
     "TeacherForcingRatio",
     "TokenAccuracy",
     "TokenCrossentropy",
+    "TruncatedBackPropagation",
     "TwoPass",
     "compare_outputs",
     "distill",
