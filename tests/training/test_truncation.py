@@ -163,7 +163,7 @@ def test_the_feeding_inside_is_what_it_was() -> None:
 def test_an_objective_is_cut_too() -> None:
     model, (inputs, _) = copies(name="sutskever2014"), copy_task(2)
     risk = MinimumRisk(samples=2, seed=3)
-    start = model.decoder.begin(model.encoder(inputs["source_ids"]))
+    start = model.decoder.begin(model.encoder({"source_ids": inputs["source_ids"]}))
     found, expected = (
         each.objective(model.decoder, inputs["target_ids"], start) for each in (TruncatedBackPropagation(2, risk), risk)
     )
