@@ -31,6 +31,10 @@ class Config:
 
     s_0 = tanh(W_s h_1), h_1 of the backward reading, as in appendix A.2.2. The readout sees s_i where the appendix has
     s_{i-1}, and Keras' GRU applies the reset gate after the recurrent product, not before.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `readout_units`.
     """
 
     cell: str = "gru"

@@ -30,6 +30,10 @@ class Config:
 
     The context c is h_N itself, without the layer tanh(V h_N) of the paper's appendix. The decoder's candidate takes
     C c outside the reset gate, and Keras' GRU applies that gate after the recurrent product, not before.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `readout_units`.
     """
 
     embedding_size: int = 64

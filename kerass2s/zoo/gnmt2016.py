@@ -35,6 +35,10 @@ class Config:
     The encoder's bottom layer reads both ways, U each (section 3.2). Equation 4 is an additive attention with one
     hidden layer, asked by the bottom decoder layer's previous output. The paper does not say what the decoder starts
     from: here it is zeros, so that all it knows of the source comes by attention.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `units`.
     """
 
     embedding_size: int = 64

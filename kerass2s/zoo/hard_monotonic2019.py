@@ -29,6 +29,9 @@ class Config:
     """Sizes; the default trains on 2 cores. `units` is U of one direction and of the decoder.
 
     `transitions` is "free" (0-HARD), "monotonic" (0-MONO) or "jumps" (1-MONO, of at most `longest_jump`).
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016).
     """
 
     cell: str = "lstm"

@@ -36,6 +36,9 @@ class Config:
     The paper states 40 log-mel features a frame, three pyramidal layers of 512 nodes (256 a direction) on a
     bidirectional LSTM, and a speller of two LSTMs of 512. It does not state the sizes of the networks phi, psi and of
     the readout; here they have the speller's width in "paper".
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016).
     """
 
     source_size: int = 40

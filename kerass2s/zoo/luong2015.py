@@ -38,6 +38,10 @@ class Config:
     (section 3.3) the attentional vector of equation 5 is part of the next step's input; without it training runs all
     positions at once. The encoder may read both ways and the layers may have residual connections, which the paper's
     do not. The paper's `bridge` passes the encoder's final states on, which needs two stacks of one shape.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `units`.
     """
 
     cell: str = "lstm"

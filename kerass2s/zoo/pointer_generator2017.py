@@ -32,6 +32,10 @@ class Config:
     """Sizes; the default trains on 2 cores. `units` is U of one direction and of the decoder.
 
     With `coverage` the attention sees what it has attended to, and is trained not to repeat it by `coverage_weight`.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `units`.
     """
 
     embedding_size: int = 64

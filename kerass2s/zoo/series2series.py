@@ -33,6 +33,8 @@ class Config:
 
     `first` is what the decoder is fed before its first output: "last", the first `target_size` features of the last
     observed vector, or "zeros". The preset "paper" has the four layers of 1000 cells of Sutskever et al. (2014).
+
+    Off by default: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and Ghahramani 2016).
     """
 
     source_size: int = 1

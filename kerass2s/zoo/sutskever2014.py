@@ -29,6 +29,10 @@ class Config:
     """Sizes; the default trains on 2 cores.
 
     With the paper's vocabularies, 160,000 and 80,000 words, its preset has the 384 million weights of section 3.4.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `units`.
     """
 
     embedding_size: int = 64
