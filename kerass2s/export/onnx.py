@@ -66,6 +66,7 @@ def convert(model: Seq2Seq, search: Search) -> Any:
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=signature, opset=OPSET, custom_op_handlers=dict(HANDLERS)
         )
+    _share_transposed(proto.graph)
     proto.producer_name, proto.producer_version = "kerass2s", ""
     proto.graph.name, proto.graph.doc_string = model.architecture, ""
     description = describe(model, search, [output.name for output in proto.graph.output])
@@ -74,6 +75,24 @@ def convert(model: Seq2Seq, search: Search) -> Any:
     description["tf2onnx_version"] = tf2onnx.__version__
     write_onnx_description(proto, description)
     return proto
+
+
+def _share_transposed(graph: Any) -> None:
+    """Keeps one of two tables that are each other's transpose, as tied embeddings are read and predicted by.
+
+    The other is computed from it, once a run at most: before the loop, or when the runtime loads the file.
+    """
+    onnx = needed("onnx", "onnx")
+    kept: list[tuple[Any, np.ndarray]] = []
+    for table in [table for table in graph.initializer if len(table.dims) == 2]:
+        values = onnx.numpy_helper.to_array(table)
+        alike = [one.name for one, other in kept if np.array_equal(other.T, values)]
+        if not alike or min(values.shape) == 1:
+            kept.append((table, values))
+            continue
+        name = f"{table.name}_transposed"
+        graph.node.insert(0, onnx.helper.make_node("Transpose", alike[:1], [table.name], name, perm=[1, 0]))
+        graph.initializer.remove(table)
 
 
 def _name_dimensions(proto: Any, description: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnx
 import pytest
 import tensorflow as tf
 
@@ -111,6 +112,9 @@ def test_exports_of_a_tied_model_with_every_dropout_answer_as_the_live_one(make,
     search, words = BeamSearch(3, max_length=8), ["stack", "", "it", "tickstick"]
     export_onnx(model, tmp_path / "model.onnx", search)
     export_saved_model(model, tmp_path / "saved_model" / "1", search)
+    table = model.decoder.get_layer("target_embedding").embeddings.numpy()
+    stored = [onnx.numpy_helper.to_array(each) for each in onnx.load_model(tmp_path / "model.onnx").graph.initializer]
+    assert sum(sorted(each.shape) == sorted(table.shape) for each in stored if each.ndim == 2) == 1
     expected = model.n_best(words, search)
     assert len({best[0].text for best in expected}) > 1
     for path in (tmp_path / "model.onnx", tmp_path / "saved_model" / "1"):
