@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         TokenCrossentropy,
         TwoPass,
         distill,
+        gradient_norms,
     )
 
 __version__ = "0.1.0"
@@ -92,6 +93,7 @@ _ROOMS = {
     "UserError": "errors",
     "average_checkpoints": "presets",
     "distill": "training",
+    "gradient_norms": "training",
     "read_pairs": "data",
     "read_parallel": "data",
     "split_pairs": "data",
@@ -138,6 +140,7 @@ __all__ = [
     "UserError",
     "average_checkpoints",
     "distill",
+    "gradient_norms",
     "read_pairs",
     "read_parallel",
     "split_pairs",
