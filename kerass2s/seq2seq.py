@@ -16,14 +16,12 @@ from kerass2s.data import Batching, Pair, ShortFirst
 from kerass2s.data.curriculum import Pace
 from kerass2s.data.pipeline import shift
 from kerass2s.decoders import Decoder
-from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, Rollout, SearchResult, Trajectory
+from kerass2s.decoding import Hypothesis, Search, SearchResult, Source, Trajectory
 from kerass2s.errors import ConfigError
 from kerass2s.text import PAD_ID, SentencePieceTokenizer
 from kerass2s.training import TeacherForcing
 
-__all__ = ["Search", "Seq2Seq"]
-
-Search = GreedySearch | BeamSearch | Rollout
+__all__ = ["Seq2Seq"]
 
 
 class _GraphCache:
@@ -235,7 +233,8 @@ class Seq2Seq(keras.Model):
         """
         start = self.decoder.begin((encoder or self.encoder)(self.codec.encoder_inputs(source, source_lengths)))
         first = self.codec.first(source, source_lengths)
-        return search(self.decoder.step, start.state, start.memory, first, **settings)
+        known = Source.of(source, source_lengths, self.codec.window)
+        return search(self.decoder.step, start.state, start.memory, first, known, **settings)
 
     def _search_function(self, search: Search) -> Any:
         @tf.function(input_signature=[self.codec.request_spec])

@@ -137,6 +137,11 @@ class Decoder(keras.Model):
         """Make the mixture that is one token alone, `ids [B] -> probabilities [B, V]`, for `soft_step`, and as that."""
         return ops.one_hot(target, self._mixing().input[self.target_name].shape[-1])
 
+    def entrances(self) -> list[keras.layers.Layer]:
+        """Return the layers by which what is fed enters: the embedding, and that of mixtures where they can be fed."""
+        mean = [self._graphs.soft_step.get_layer("mean_target_embedding")] if self.mixable else []
+        return [self.get_layer("target_embedding"), *mean]
+
     def _mixing(self) -> keras.Model:
         if not self.mixable:
             raise ConfigError(

@@ -13,6 +13,7 @@ from kerass2s.training.feeding import (
     TeacherForcingRatio,
     TwoPass,
 )
+from kerass2s.training.gradients import GradientNorms, gradient_norms
 from kerass2s.training.metrics import Perplexity, SequenceAccuracy, TokenAccuracy
 from kerass2s.training.objectives import TokenCrossentropy
 from kerass2s.training.risk import MinimumRisk, mismatch, token_error_rate
@@ -27,6 +28,7 @@ __all__ = [
     "Feeding",
     "FreeRunning",
     "FreeRunningValidation",
+    "GradientNorms",
     "InverseSigmoidDecay",
     "LinearDecay",
     "MinimumRisk",
@@ -42,6 +44,7 @@ __all__ = [
     "TwoPass",
     "compare_outputs",
     "distill",
+    "gradient_norms",
     "measure_exposure",
     "mismatch",
     "token_error_rate",

@@ -10,7 +10,8 @@ import tensorflow as tf
 from kerass2s.decoders import Decoder
 from kerass2s.decoders.base import Start
 from kerass2s.decoding import StepOutput
-from kerass2s.decoding.search import LONGEST, Step, check_whole
+from kerass2s.decoding.checks import LONGEST, check_whole
+from kerass2s.decoding.search import Step
 from kerass2s.errors import ConfigError
 from kerass2s.training.feeding import Feeding, TeacherForcing, run_steps
 
