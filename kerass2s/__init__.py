@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerass2s import zoo
+    from kerass2s.confidence import Calibration, RiskCoverage, expected_calibration_error, risk_coverage
     from kerass2s.data import BucketByExamples, BucketByTokens, Pair, ShortFirst, read_pairs, read_parallel, split_pairs
     from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, Rollout
+    from kerass2s.ensemble import Ensemble
     from kerass2s.errors import UserError
-    from kerass2s.presets import average_checkpoints
+    from kerass2s.presets import average_checkpoints, load_preset
     from kerass2s.seq2seq import Seq2Seq
     from kerass2s.text import Sampling, SentencePieceTokenizer
     from kerass2s.training import (
@@ -38,7 +40,9 @@ _ROOMS = {
     "BeamSearch": "decoding",
     "BucketByExamples": "data",
     "BucketByTokens": "data",
+    "Calibration": "confidence",
     "ConstantDecay": "training",
+    "Ensemble": "ensemble",
     "ExponentialDecay": "training",
     "ExposureBias": "training",
     "FreeRunning": "training",
@@ -50,6 +54,7 @@ _ROOMS = {
     "MinimumRisk": "training",
     "MultiStep": "training",
     "Pair": "data",
+    "RiskCoverage": "confidence",
     "Rollout": "decoding",
     "Sampling": "text",
     "ScheduledSampling": "training",
@@ -63,8 +68,11 @@ _ROOMS = {
     "UserError": "errors",
     "average_checkpoints": "presets",
     "distill": "training",
+    "expected_calibration_error": "confidence",
+    "load_preset": "presets",
     "read_pairs": "data",
     "read_parallel": "data",
+    "risk_coverage": "confidence",
     "split_pairs": "data",
 }
 
@@ -72,7 +80,9 @@ __all__ = [
     "BeamSearch",
     "BucketByExamples",
     "BucketByTokens",
+    "Calibration",
     "ConstantDecay",
+    "Ensemble",
     "ExponentialDecay",
     "ExposureBias",
     "FreeRunning",
@@ -84,6 +94,7 @@ __all__ = [
     "MinimumRisk",
     "MultiStep",
     "Pair",
+    "RiskCoverage",
     "Rollout",
     "Sampling",
     "ScheduledSampling",
@@ -97,8 +108,11 @@ __all__ = [
     "UserError",
     "average_checkpoints",
     "distill",
+    "expected_calibration_error",
+    "load_preset",
     "read_pairs",
     "read_parallel",
+    "risk_coverage",
     "split_pairs",
     "zoo",
 ]

@@ -16,12 +16,12 @@ from kerass2s.errors import ExportError
 from kerass2s.export.describe import describe, first_line, needed, write_saved_model_description
 from kerass2s.export.graph import ids_graph, inputs_spec, probe, without_cudnn
 from kerass2s.export.quiet import quiet
-from kerass2s.seq2seq import Search, Seq2Seq
+from kerass2s.inference import Inference, Search
 
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
 
 
-def export_saved_model(model: Seq2Seq, path: str | os.PathLike[str], search: Search) -> None:
+def export_saved_model(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
     """Writes `model` with `search` as a SavedModel directory; it takes its name only when it is complete.
 
     It needs no kerass2s to load, only tensorflow and, for the tokenizers' ops, tensorflow_text. Signatures:
@@ -74,7 +74,7 @@ def _check_target(path: Path) -> None:
 # === Graph ===
 
 
-def _trace(model: Seq2Seq, search: Search) -> tuple[tf.Module, dict[str, Any], Any]:
+def _trace(model: Inference, search: Search) -> tuple[tf.Module, dict[str, Any], Any]:
     """Returns a module that tracks just what the signatures use, these as concrete functions, and the raw one's."""
     run, codec = ids_graph(model, search), model.codec
     raw = tf.function(run, input_signature=tuple(inputs_spec(codec, search).values())).get_concrete_function()
