@@ -213,8 +213,10 @@ class Inference:
         if len(sources) != len(candidates):
             received = f"{len(sources)} sources, {len(candidates)} lists"
             raise ConfigError(f"Each source needs one list of candidates. Received: {received}")
+        if not 0 <= weight <= 1:
+            raise ConfigError(f"weight must be from 0 to 1. Received: {weight!r}")
         texts = [[_text(one) for one in row] for row in candidates]
-        first = [[_first_score(one, weight) for one in row] for row in candidates]
+        first = [[0.0 if weight == 1 else _first_score(one) for one in row] for row in candidates]
         pairs = [Pair(source, text) for source, row in zip(sources, texts, strict=True) for text in row]
         scored = iter(self._scored(pairs, batch_size))
         found = []
@@ -281,11 +283,7 @@ def _text(candidate: str | Hypothesis) -> str:
     return candidate.text if isinstance(candidate, Hypothesis) else candidate
 
 
-def _first_score(candidate: str | Hypothesis, weight: float) -> float:
-    if not 0 <= weight <= 1:
-        raise ConfigError(f"weight must be from 0 to 1. Received: {weight!r}")
-    if weight == 1:
-        return 0.0
+def _first_score(candidate: str | Hypothesis) -> float:
     if not isinstance(candidate, Hypothesis):
         raise ConfigError(f"A weight below 1 needs candidates with a score, hypotheses. Received: {candidate!r}")
     return candidate.score

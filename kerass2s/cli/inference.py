@@ -297,8 +297,9 @@ def calibrate(
     best = _best(predictor, pairs, batch_size)
     scores, right = [each.score for each in best], are_right([each.text for each in best], pairs)
     calibration = Calibration.fit(scores, right)
-    print(_table(_calibrated(calibration, scores, right, plot)))
+    report = _calibrated(calibration, scores, right, plot)
     save_calibration(model, predictor.search, calibration)
+    print(_table(report))
 
 
 def _calibrated(
