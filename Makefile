@@ -8,7 +8,7 @@ WORKERS ?= 2
 OUT ?= out/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format lock clean
+.PHONY: help quickstart test lint format notebooks lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -26,6 +26,10 @@ lint: $(STAMP) ## check style and formatting
 format: $(STAMP) ## mend style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+notebooks: $(STAMP) ## run the notebooks' texts anew into .ipynb, with their figures (some minutes)
+	$(BIN)/python -m pip install nbclient ipykernel
+	$(BIN)/python docs/make_notebooks.py
 
 lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
 	$(BIN)/python -m pip install pip-tools

@@ -23,9 +23,11 @@ LOWEST, HIGHEST = 1e-6, 1e6
 class Calibration:
     """Confidence in an output y of a source x: exp(log p(y | x) / T), in [0, 1].
 
-    `log p(y | x)` is the score of the search, the sum over the tokens, END included. Uncalibrated, T = 1, it says how
-    probable the model thinks this very text; T makes of it how often such a text is right. T above 1 raises confidence:
-    the model spreads its belief over texts of which one is right all the same (or several are). T below 1 lowers it.
+    `log p(y | x)` is the sum over the tokens, END included: `sum(hypothesis.token_scores)`, the score itself where the
+    search ranks by nothing else. Uncalibrated, T = 1, it says how probable the model thinks this very text; T makes of
+    it how often such a text is right. T above 1 raises confidence: the model spreads its belief over texts of which one
+    is right all the same (or several are). T below 1 lowers it.
+
     Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599, section 4.2, has the same idea for a
     classifier: one number, fitted by the likelihood of held-out data, that changes no order. There it divides logits of
     which a softmax is taken, so that T above 1 lowers confidence; here the other texts are too many to be summed over,

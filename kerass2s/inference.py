@@ -13,13 +13,11 @@ import tensorflow as tf
 from kerass2s.codec import Codec
 from kerass2s.data import Pair
 from kerass2s.data.pipeline import shift
-from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, Rollout, SearchResult, Trajectory
+from kerass2s.decoding import Hypothesis, Search, SearchResult, Source, Trajectory
 from kerass2s.errors import ConfigError
 from kerass2s.text import PAD_ID, SentencePieceTokenizer
 
-__all__ = ["WINDOW", "GraphCache", "Inference", "Search", "answered"]
-
-Search = GreedySearch | BeamSearch | Rollout
+__all__ = ["WINDOW", "GraphCache", "Inference", "answered"]
 
 Ask = Callable[[Sequence[Any]], dict[str, np.ndarray]]
 """From a batch of sources to the answers, by name, batch first."""
@@ -100,7 +98,8 @@ class Inference:
         """
         start = self.decoder.begin((encoder or self.encoder)(self.codec.encoder_inputs(source, source_lengths)))
         first = self.codec.first(source, source_lengths)
-        return search(self.decoder.step, start.state, start.memory, first, **settings)
+        known = Source.of(source, source_lengths, self.codec.window)
+        return search(self.decoder.step, start.state, start.memory, first, known, **settings)
 
     def _search_function(self, search: Search) -> Any:
         @tf.function(input_signature=[self.codec.request_spec])
@@ -224,7 +223,7 @@ class Inference:
             rescored = []
             for text, before, (ids, tokens) in zip(row, given, islice(scored, len(row)), strict=True):
                 score = weight * float(tokens.sum()) + (1 - weight) * before
-                rescored.append(Hypothesis(text=text, score=score, ids=ids[:-1].tolist()))
+                rescored.append(Hypothesis(text, score, ids[:-1].tolist(), token_scores=tokens.tolist()))
             found.append(sorted(rescored, key=lambda one: -one.score))
         return found
 

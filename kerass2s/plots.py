@@ -1,4 +1,4 @@
-"""Plots for reports: attention, losses, exposure bias, and how far confidence can be trusted; without a display."""
+"""Plots for reports: attention, gradients, losses, exposure bias and confidence, drawn without a display."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kerass2s.codec import Codec
     from kerass2s.confidence import RiskCoverage
     from kerass2s.decoding import Hypothesis
-    from kerass2s.training import Exposure
+    from kerass2s.training import Exposure, GradientNorms
 
 COLOUR_MAP = "cividis"
 MOST_TOKENS = 60
@@ -77,10 +77,14 @@ def _heat_map(axis: Axes, each: AttentionMap) -> None:
         axis.text(0.5, 0.5, f"{''.join(map(_plain, each.source_tokens))}:\nnothing predicted", ha="center")
         return
     axis.imshow(weights[:rows, :columns], cmap=COLOUR_MAP, vmin=0.0, vmax=1.0, aspect="auto")
-    axis.set_xticks(range(columns), labels=map(_plain, each.source_tokens), size=_font_size(columns))
-    axis.set_yticks(range(rows), labels=map(_plain, each.target_tokens), size=_font_size(rows))
+    _name_axes(axis, each.source_tokens, each.target_tokens)
     axis.set_xlabel("source")
     axis.set_ylabel("target")
+
+
+def _name_axes(axis: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:
+    axis.set_xticks(range(len(columns)), labels=map(_plain, columns), size=_font_size(len(columns)))
+    axis.set_yticks(range(len(rows)), labels=map(_plain, rows), size=_font_size(len(rows)))
 
 
 def _font_size(tokens: int) -> float:
@@ -240,6 +244,61 @@ def _risk_axis(axis: Axes, curves: Mapping[str, RiskCoverage]) -> None:
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
     axis.legend()
+
+
+PLACES = {"source": "source token", "fed": "what was fed", "said": "prediction at step"}
+NO_PATH = "0.88"
+
+
+def save_gradients(path: str | Path, measured: Mapping[str, GradientNorms]) -> Path:
+    """Draws how strongly each output position's loss acts on the source, on what was fed and on what was said.
+
+    A column of heat maps for each measurement, all on one logarithmic scale; light grey is an exact zero, where no path
+    leads. A row of a heat map is the loss of one position, named by its label.
+
+    Args:
+        path: Where the picture goes; its ending picks the format.
+        measured: A title and the gradients of one pair, as `gradient_norms` gives them.
+
+    Raises:
+        UserError: There is nothing to draw, or the file cannot be written.
+    """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm
+
+    if not measured:
+        raise UserError("A gradient plot needs at least one measurement. Received: none")
+    maps = [getattr(each, place) for each in measured.values() for place in PLACES]
+    largest = max((norms.max(initial=0.0) for norms in maps), default=0.0) or 1.0
+    scale = LogNorm(largest / 10_000, largest, clip=True)
+    labels = max(len(each.target_tokens) for each in measured.values())
+    columns = max(len(each.source_tokens) for each in measured.values())
+    size = (len(measured) * (1.0 + 0.38 * min(max(columns, labels), MOST_TOKENS)), 3 * (1.3 + 0.25 * labels))
+    figure = _figure(size[0] + 1.2, size[1])
+    axes = figure.subplots(len(PLACES), len(measured), squeeze=False)
+    for column, (title, each) in zip(axes.T, measured.items(), strict=True):
+        names = {"source": each.source_tokens, "fed": each.fed_tokens, "said": _said(each)}
+        column[0].set_title(title)
+        for axis, (place, label) in zip(column, PLACES.items(), strict=True):
+            norms = np.ma.masked_equal(getattr(each, place), 0.0)
+            axis.imshow(norms, cmap=COLOUR_MAP, norm=scale, aspect="auto")
+            axis.set_facecolor(NO_PATH)
+            _name_axes(axis, names[place], each.target_tokens)
+            axis.set_xlabel(label)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("loss of")
+    figure.colorbar(
+        ScalarMappable(scale, COLOUR_MAP),
+        ax=list(axes.ravel()),
+        label="norm of the gradient; grey is exactly 0",
+        shrink=0.6,
+    )
+    return _save(figure, path)
+
+
+def _said(each: GradientNorms) -> list[str]:
+    """Number the predictions: at each step the decoder says a distribution, and no one token."""
+    return [str(t) for t in range(1, len(each.target_tokens) + 1)]
 
 
 def _figure(width: float, height: float) -> Figure:

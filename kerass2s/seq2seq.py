@@ -15,11 +15,11 @@ from kerass2s.data import Batching, ShortFirst
 from kerass2s.data.curriculum import Pace
 from kerass2s.decoders import Decoder
 from kerass2s.errors import ConfigError
-from kerass2s.inference import GraphCache, Inference, Search
+from kerass2s.inference import GraphCache, Inference
 from kerass2s.text import SentencePieceTokenizer
 from kerass2s.training import TeacherForcing
 
-__all__ = ["Search", "Seq2Seq"]
+__all__ = ["Seq2Seq"]
 
 
 @keras.saving.register_keras_serializable("kerass2s")
@@ -68,7 +68,7 @@ class Seq2Seq(Inference, keras.Model):
         """
         source = {name: inputs[name] for name in self.encoder.input}
         target = inputs[self.decoder.target_name]
-        start = self.decoder.begin(self.encoder(source, training=training))
+        start = self.decoder.begin(self.encoder(source, training=training), training=training)
         if not training:
             return self.decoder.sequence(target, start)
         fed = (self.decoder, target, start, self._updates())

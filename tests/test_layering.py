@@ -17,6 +17,7 @@ ORDER = [
     "text",
     "attention",
     "context",
+    "dropout",
     "recurrence",
     "elements",
     "positions",

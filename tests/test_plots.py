@@ -10,9 +10,9 @@ import pytest
 from kerass2s.codec import TextCodec
 from kerass2s.decoding import Hypothesis
 from kerass2s.errors import UserError
-from kerass2s.plots import AttentionMap, attention_map, save_attention, save_exposure, save_losses
+from kerass2s.plots import AttentionMap, attention_map, save_attention, save_exposure, save_gradients, save_losses
 from kerass2s.text import SentencePieceTokenizer
-from kerass2s.training import Exposure
+from kerass2s.training import Exposure, GradientNorms
 
 PNG = b"\x89PNG"
 
@@ -45,6 +45,15 @@ def test_exposure(tmp_path: Path):
     assert save_exposure(tmp_path / "one.png", [first]).read_bytes().startswith(PNG)
 
 
+def test_gradients(tmp_path: Path):
+    lower = np.tril(np.full([2, 2], 1e-3))
+    found = GradientNorms(["a", "$b", "(end)"], ["A", "(end)"], ["(start)", "A"], np.ones([2, 3]), lower, lower)
+    nothing = found._replace(source=np.zeros([2, 3]), fed=np.zeros([2, 2]), said=np.zeros([2, 2]))
+    measured = {"teacher forcing": found, "none": nothing}
+    assert save_gradients(tmp_path / "two.png", measured).read_bytes().startswith(PNG)
+    assert save_gradients(tmp_path / "zeros.png", {"none": nothing}).read_bytes().startswith(PNG)
+
+
 def test_a_hypothesis_names_its_tokens(
     source_tokenizer: SentencePieceTokenizer, target_tokenizer: SentencePieceTokenizer
 ):
@@ -69,6 +78,8 @@ def test_nothing_to_draw_is_refused(tmp_path: Path):
         save_exposure(tmp_path / "e.png", [])
     with pytest.raises(UserError, match="at least one"):
         save_losses(tmp_path / "a.png", {"train": []})
+    with pytest.raises(UserError, match="at least one"):
+        save_gradients(tmp_path / "g.png", {})
 
 
 def test_weights_that_do_not_cover_the_tokens_are_refused(tmp_path: Path):

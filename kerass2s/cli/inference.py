@@ -143,8 +143,13 @@ def _line(hypotheses: Sequence[Hypothesis], scores: bool, calibration: Calibrati
         if scores:
             column.append(f"{each.score:.6f}")
         if calibration:
-            column.append(f"{calibration.confidence([each.score])[0]:.4f}")
+            column.append(f"{calibration.confidence([_log_probability(each)])[0]:.4f}")
     return "\t".join(value for column in columns for value in column)
+
+
+def _log_probability(hypothesis: Hypothesis) -> float:
+    """Returns what the model thinks of an output, whatever a length penalty or another ranking made of its score."""
+    return sum(hypothesis.token_scores)
 
 
 def _draw(path: str, predictor: Predictor, shown: Sequence[tuple[str, Hypothesis]]) -> None:
@@ -202,8 +207,8 @@ def _draw_risk(path: str, best: Sequence[Hypothesis], pairs: Sequence[Pair]) -> 
     from kerass2s.evaluation import are_right
     from kerass2s.plots import save_risk_coverage
 
-    found = risk_coverage([each.score for each in best], are_right([each.text for each in best], pairs))
-    save_risk_coverage(path, {"by score": found})
+    found = risk_coverage([_log_probability(each) for each in best], are_right([each.text for each in best], pairs))
+    save_risk_coverage(path, {"by log-probability": found})
     return found.area
 
 
@@ -295,7 +300,7 @@ def calibrate(
     from kerass2s.presets import save_calibration
 
     best = _best(predictor, pairs, batch_size)
-    scores, right = [each.score for each in best], are_right([each.text for each in best], pairs)
+    scores, right = [_log_probability(each) for each in best], are_right([each.text for each in best], pairs)
     calibration = Calibration.fit(scores, right)
     report = _calibrated(calibration, scores, right, plot)
     save_calibration(model, predictor.search, calibration)

@@ -67,14 +67,14 @@ class TextTargets:
         return GreedySearch()
 
     def settings(self, search: Any) -> dict[str, np.ndarray]:
-        """Return nothing: what a search for tokens is set to, it keeps in an export.
+        """Return what an export with `search` takes as further inputs, each with the value it has in `search`.
 
         Raises:
             ConfigError: `search` predicts no tokens.
         """
         if isinstance(search, Rollout):
-            raise ConfigError(f"The targets are tokens, so the search is greedy or beam. Received: {search}")
-        return {}
+            raise ConfigError(f"The targets are tokens, so the search is greedy, beam or sample. Received: {search}")
+        return search.settings()
 
     def first(self, source: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Return what the decoder is fed before its first output: START, int32 [B]."""
@@ -113,12 +113,16 @@ class TextTargets:
             ids = answer["target_ids"][k, :length].tolist()
             text = answer["text"][k].decode("utf-8") if "text" in answer else self.decode(ids, source)
             alignment = answer["alignments"][k, :length] if "alignments" in answer else None
-            found.append(Hypothesis(text=text, score=float(answer["scores"][k]), ids=ids, alignment=alignment))
+            # After a hypothesis that was cut there is no END, and nothing that it added.
+            added = answer["token_scores"][k, : length + 1].tolist()
+            token_scores = added if added[-1] else added[:-1]
+            found.append(Hypothesis(text, float(answer["scores"][k]), ids, alignment, token_scores))
         return found
 
     def best(self, answer: dict[str, np.ndarray], source: Any) -> str:
-        """Return the best text of the answer to `source`."""
-        return self.hypotheses(answer, source)[0].text
+        """Return the best text of the answer to `source`; the empty one where the search's filters allow none."""
+        found = self.hypotheses(answer, source)
+        return found[0].text if found else ""
 
     def decode(self, ids: Sequence[int], source: Any) -> str:
         """Turn the ids of an answer to `source` into text, without a graph."""

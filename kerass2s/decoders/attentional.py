@@ -10,6 +10,7 @@ from keras import ops
 from kerass2s.attention import Attention
 from kerass2s.context import BRIDGES, ZeroBridge, choose
 from kerass2s.decoders.base import Decoder, Readout, named_inputs
+from kerass2s.dropout import SEED, Dropping, drop
 from kerass2s.elements import Elements, OpenTokens
 from kerass2s.recurrence import RecurrentStack
 
@@ -20,7 +21,8 @@ class AttentiveCell(keras.layers.Layer):
     """One step of a recurrence that attends. Subclasses say in `attend` who asks the memory, and when.
 
     A subclass with a state of its own adds it to `own_sizes` and `first`, and changes it in `attend` or `read`.
-    Keras' RNN takes no constants, so keys, memory and mask ride in its state behind the cell's own, unchanged.
+    Keras' RNN takes no constants, so keys, memory and mask ride in its state behind the cell's own, unchanged, and the
+    seed of the stack's masks where it holds any; that one stands among the own states that `attend` is given.
 
     Attributes:
         own_sizes: the cell's state tensors [B, width] by name, the stack's first; None for a width of S.
@@ -45,11 +47,12 @@ class AttentiveCell(keras.layers.Layer):
         self.memory_size = memory_size
         self.hidden_size = stack.units
         self.own_sizes: dict[str, int | None] = dict(stack.sizes)
+        self.noise = [SEED] if stack.dropping.held else []
 
     @property
     def state_size(self) -> list[int | None]:
-        """The widths of the RNN's state: the cell's own, then keys, memory and mask."""
-        return [*self.own_sizes.values(), None, None, None]
+        """The widths of the RNN's state: the cell's own, then keys, memory, mask and, if any, the seed."""
+        return [*self.own_sizes.values(), None, None, None, *(None for _ in self.noise)]
 
     def build(self, *shapes: Any) -> None:
         """Do nothing: the step graph, made first, builds every part of the cell."""
@@ -80,11 +83,13 @@ class AttentiveCell(keras.layers.Layer):
         own, (keys, memory, mask) = self._own(states)
         hidden, context, own, alignment = self.attend(inputs, own, keys, memory, ops.cast(mask, "bool"))
         output = ops.concatenate([hidden, context, ops.cast(alignment, hidden.dtype)], -1)
-        return output, [*(own[name] for name in self.own_sizes), keys, memory, mask]
+        seed = states[len(states) - len(self.noise) :]
+        return output, [*(own[name] for name in self.own_sizes), keys, memory, mask, *seed]
 
     def _own(self, states: list[Any]) -> tuple[dict[str, Any], list[Any]]:
         count = len(self.own_sizes)
-        return dict(zip(self.own_sizes, states[:count], strict=True)), states[count:]
+        own, remembered, seed = states[:count], states[count : count + 3], states[count + 3 :]
+        return dict(zip([*self.own_sizes, *self.noise], [*own, *seed], strict=True)), remembered
 
 
 class PreviousStateCell(AttentiveCell):
@@ -176,7 +181,8 @@ class _AttentiveStep(keras.layers.Layer):
     def call(self, inputs: Any, states: list[Any]) -> tuple[Any, Any, dict[str, Any], Any]:
         """Step and keep the parts apart."""
         own, remembered = self.cell._own(states)
-        return self.cell.attend(inputs, own, *remembered)
+        hidden, context, own, alignment = self.cell.attend(inputs, own, *remembered)
+        return hidden, context, {name: own[name] for name in self.cell.own_sizes}, alignment
 
 
 class AttentionalDecoder(Decoder):
@@ -188,8 +194,12 @@ class AttentionalDecoder(Decoder):
         cell: one step of the recurrence, attention included.
         readout: what makes the prediction of hidden, context, embedding and alignment.
         upper: more layers above the cell, fed its hidden and, each of them, the context; None for none.
-        dropout: rate on the embedding, in training only; stack and readout have their own.
+        dropout: rate on the embedding, in training only, or a `Dropping`; stack and readout have their own.
         bridge: "pass", "dense" or "zero", for the states of the cell's stack and of `upper`.
+        tie_embeddings: predict by the target's embedding, which must be as wide as the readout's features.
+
+    Raises:
+        ConfigError: an unknown bridge, or nothing to tie.
     """
 
     def __init__(
@@ -200,12 +210,16 @@ class AttentionalDecoder(Decoder):
         readout: Readout,
         *,
         upper: RecurrentStack | None = None,
-        dropout: float = 0.0,
+        dropout: float | Dropping = 0.0,
         bridge: str = "dense",
+        tie_embeddings: bool = False,
     ) -> None:
         # === Layers ===
         embedding = elements.embedding("target")
-        dropped = keras.layers.Dropout(dropout, name="embedding_dropout")
+        dropping = Dropping.of(dropout)
+        dropped = dropping.layer("embedding_dropout")
+        if tie_embeddings:
+            readout.tie(embedding)
         attentive_step = _AttentiveStep(cell)
         recurrence = _Recurrence(cell, return_sequences=True, name="recurrence")
         above = upper.sizes if upper else {}
@@ -218,24 +232,27 @@ class AttentionalDecoder(Decoder):
         further = readout.inputs()
         keys = cell.attention.project(memory)
         keys_input = keras.Input(keys.shape[1:], name="memory_keys")
-        remembered = {"memory_keys": keys_input, "memory": memory, "memory_mask": mask, **further}
+        users = [dropping, cell.stack.dropping, readout.dropping, *([upper.dropping] if upper else [])]
+        noise = next((user.inputs() for user in users if user.held), {})
+        remembered = {"memory_keys": keys_input, "memory": memory, "memory_mask": mask, **further, **noise}
         state = named_inputs({**cell.own_sizes, **above})
-        first = [*(state[name] for name in cell.own_sizes), keys_input, memory, mask]
+        known = {**state, **noise}
+        first = [*(state[name] for name in cell.own_sizes), keys_input, memory, mask, *(noise[s] for s in cell.noise)]
 
         # The step comes first: it builds the cell's weights, which a loop must find made.
         one = elements.target()
-        embedded = dropped(embedding(one))
+        embedded = drop(dropped, embedding(one), noise)
         hidden, context, following, alignment = attentive_step(embedded, first)
         if upper:
-            hidden, more = upper.step(hidden, state, context)
+            hidden, more = upper.step(hidden, known, context)
             following = {**following, **more}
         stepped = readout(hidden, context, embedded, alignment, {**remembered, elements.target_name: one})
 
         target = elements.target(None)
-        along = dropped(embedding(target))
+        along = drop(dropped, embedding(target), noise)
         hidden, context, alignments = recurrence(along, initial_state=first)
         if upper:
-            hidden = upper.sequence(hidden, state, context)
+            hidden = upper.sequence(hidden, known, context)
         made = readout(hidden, context, along, alignments, {**remembered, elements.target_name: target})
         super().__init__(
             start=(

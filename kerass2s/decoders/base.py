@@ -11,10 +11,21 @@ import keras
 from keras import ops
 
 from kerass2s.decoding import StepOutput
+from kerass2s.dropout import SEED, Dropping, SequenceSeed, drop
 from kerass2s.elements import Elements, OneHot, Tokens
 from kerass2s.errors import ConfigError
 
-__all__ = ["Decoder", "DenseReadout", "MaxoutReadout", "ParallelDecoder", "Readout", "Start", "named_inputs"]
+__all__ = [
+    "Decoder",
+    "DenseReadout",
+    "MaxoutReadout",
+    "ParallelDecoder",
+    "Readout",
+    "Start",
+    "TiedLogits",
+    "named_inputs",
+    "to_predictions",
+]
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,8 @@ class Decoder(keras.Model):
         state_names: which of the start's outputs change at each step; the rest is memory.
         extra_layers: the start's own layers.
         mixable: the step reads a token by its embedding alone, and each token has one, so it can be fed mixtures.
+
+    Where the sequence's inputs have a `dropout_seed`, the start draws it: masks that a sequence keeps are made of it.
     """
 
     def __init__(
@@ -77,6 +90,10 @@ class Decoder(keras.Model):
         extra_layers: list[keras.layers.Layer],
         mixable: bool = True,
     ) -> None:
+        if SEED in sequence[0]:
+            seed = SequenceSeed(name=f"draw_{SEED}")
+            start = start[0], {**start[1], SEED: seed(next(iter(start[0].values())))}
+            extra_layers = [*extra_layers, seed]
         super().__init__(inputs=sequence[0], outputs=sequence[1], name="decoder")
         # Layers that only the start uses (the bridge) are not in the sequence graph, but they are trained with it.
         self.start_layers = extra_layers
@@ -86,9 +103,12 @@ class Decoder(keras.Model):
         self._graphs = _Graphs(keras.Model(*start, name="start"), keras.Model(*step, name="step"), target_name)
         self.mixable = mixable and target_name == Tokens.target_name
 
-    def begin(self, context: dict[str, Any]) -> Start:
-        """Turn the encoder's `memory [B, S, M]`, `memory_mask [B, S]`, `summary [B, M']` into a first state."""
-        made = self._graphs.start({name: context[name] for name in self._start_inputs})
+    def begin(self, context: dict[str, Any], training: bool = False) -> Start:
+        """Turn the encoder's `memory [B, S, M]`, `memory_mask [B, S]`, `summary [B, M']` into a first state.
+
+        In training the memory also says which units are dropped, where a sequence keeps its masks (`Dropping`).
+        """
+        made = self._graphs.start({name: context[name] for name in self._start_inputs}, training=training)
         state = {name: made[name] for name in self.state_names}
         return Start(state, {name: value for name, value in made.items() if name not in state})
 
@@ -116,6 +136,11 @@ class Decoder(keras.Model):
     def mixture(self, target: Any) -> Any:
         """Make the mixture that is one token alone, `ids [B] -> probabilities [B, V]`, for `soft_step`, and as that."""
         return ops.one_hot(target, self._mixing().input[self.target_name].shape[-1])
+
+    def entrances(self) -> list[keras.layers.Layer]:
+        """Return the layers by which what is fed enters: the embedding, and that of mixtures where they can be fed."""
+        mean = [self._graphs.soft_step.get_layer("mean_target_embedding")] if self.mixable else []
+        return [self.get_layer("target_embedding"), *mean]
 
     def _mixing(self) -> keras.Model:
         if not self.mixable:
@@ -183,6 +208,64 @@ def named_inputs(sizes: dict[str, int | None]) -> dict[str, Any]:
     return {name: keras.Input((size,), name=name) for name, size in sizes.items()}
 
 
+@keras.saving.register_keras_serializable("kerass2s")
+class TiedLogits(keras.layers.Layer):
+    """Logits by the embedding's own table E [V, U], `x [..., U] -> x E^T (+ b) [..., V]`.
+
+    Press and Wolf 2017, arXiv:1608.05859; Inan, Khosravi and Socher 2017, arXiv:1611.01462. The loss reaches the table
+    from both its ends.
+
+    Args:
+        embedding: has the table.
+        use_bias: add a bias b [V] of the logits' own.
+    """
+
+    def __init__(
+        self, embedding: keras.layers.Embedding, use_bias: bool = False, name: str = "logits", **options: Any
+    ) -> None:
+        super().__init__(name=name, **options)
+        self.embedding = embedding
+        self.use_bias = use_bias
+
+    def build(self, vectors_shape: tuple[int | None, ...]) -> None:
+        """Refuse vectors that are not of the embedding's width; the table is already there."""
+        if vectors_shape[-1] != self.embedding.output_dim:
+            raise ConfigError(
+                f"tie_embeddings needs an embedding as wide as what is read out of the decoder, {vectors_shape[-1]}. "
+                f"Received: an embedding of {self.embedding.output_dim}"
+            )
+        if self.use_bias:
+            self.bias = self.add_weight(shape=(self.embedding.input_dim,), initializer="zeros", name="bias")
+
+    def call(self, vectors: Any) -> Any:
+        """Score every token of the vocabulary."""
+        logits = ops.matmul(vectors, ops.transpose(ops.cast(self.embedding.embeddings, vectors.dtype)))
+        return logits + self.bias if self.use_bias else logits
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        embedding = keras.saving.serialize_keras_object(self.embedding)
+        return {**super().get_config(), "embedding": embedding, "use_bias": self.use_bias}
+
+
+def to_predictions(size: int, tied: keras.layers.Layer | None = None, use_bias: bool = True) -> keras.layers.Layer:
+    """Make the layer "logits", `[..., U] -> [..., size]`, in float32.
+
+    Args:
+        size: V of the target, or N of its vectors.
+        tied: the target's embedding, whose table then is the layer's own; None for weights of its own.
+        use_bias: whether tied logits have a bias; others do.
+
+    Raises:
+        ConfigError: what is tied has no table.
+    """
+    if tied is None:
+        return keras.layers.Dense(size, dtype="float32", name="logits")
+    if not isinstance(tied, keras.layers.Embedding):
+        raise ConfigError(f"tie_embeddings needs a learned embedding of the target. Received: {type(tied).__name__}")
+    return TiedLogits(tied, use_bias, dtype="float32")
+
+
 class Readout:
     """The end of a decoder, from what it knows at a position to its prediction: features, dropout, a linear map.
 
@@ -191,13 +274,19 @@ class Readout:
     Args:
         size: V of the target, or N of its vectors.
         features: a layer called with (d_t, c_t, y_{t-1}); None for d_t alone.
-        dropout: rate on the features, in training only.
+        dropout: rate on the features, in training only; or a `Dropping`.
     """
 
-    def __init__(self, size: int, features: keras.layers.Layer | None = None, dropout: float = 0.0) -> None:
+    def __init__(self, size: int, features: keras.layers.Layer | None = None, dropout: float | Dropping = 0.0) -> None:
         self.features = features
-        self.dropped = keras.layers.Dropout(dropout, name="output_dropout")
-        self.to_logits = keras.layers.Dense(size, dtype="float32", name="logits")
+        self.dropping = Dropping.of(dropout)
+        self.dropped = self.dropping.layer("output_dropout")
+        self.size = size
+        self.to_logits = to_predictions(size)
+
+    def tie(self, embedding: keras.layers.Layer) -> None:
+        """Predict by the table of the target's embedding from here on; to be said before the first call."""
+        self.to_logits = to_predictions(self.size, embedding)
 
     def inputs(self) -> dict[str, Any]:
         """Make one Input, batch first, for each further output of the encoder that is handed on as memory; none."""
@@ -209,7 +298,8 @@ class Readout:
         `alignment [..., S]` and `memory`, all that never changes and the previous outputs by the decoder's name for
         them, are for subclasses. `...` is B, or B and T.
         """
-        return self.to_logits(self.dropped(self.features(hidden, context, embedded) if self.features else hidden))
+        features = self.features(hidden, context, embedded) if self.features else hidden
+        return self.to_logits(drop(self.dropped, features, memory))
 
 
 @keras.saving.register_keras_serializable("kerass2s")

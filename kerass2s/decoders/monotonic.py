@@ -11,6 +11,7 @@ from keras import ops
 from kerass2s.context import ZeroBridge, choose
 from kerass2s.decoders.base import Decoder, named_inputs
 from kerass2s.decoding.search import IMPOSSIBLE
+from kerass2s.dropout import Dropping, drop
 from kerass2s.elements import Tokens
 from kerass2s.recurrence import RecurrentStack
 
@@ -201,7 +202,7 @@ class HardAttentionDecoder(Decoder):
         transitions: "free" (any position at any time), "monotonic" (never to the left) or "jumps" (likewise, by a
             predicted jump).
         longest_jump: J of "jumps".
-        dropout: rate on the input of each layer and on d_t, in training only.
+        dropout: rate on the input of each layer and on d_t, in training only; or a `Dropping`.
     """
 
     def __init__(
@@ -215,12 +216,12 @@ class HardAttentionDecoder(Decoder):
         readout_units: int,
         transitions: str,
         longest_jump: int,
-        dropout: float = 0.0,
+        dropout: float | Dropping = 0.0,
     ) -> None:
         # === Layers ===
         embedding = elements.embedding("target")
         stack = RecurrentStack(cell, units, layers, dropout, residual=False)
-        dropped = keras.layers.Dropout(dropout, name="query_dropout")
+        dropped = stack.dropping.layer("query_dropout")
         make = choose("transitions", transitions, TRANSITIONS)
         move = make(longest_jump if make is JumpTransitions else units)
         emit = Emission(elements.size, readout_units)
@@ -232,11 +233,14 @@ class HardAttentionDecoder(Decoder):
         memory = keras.Input((None, memory_size), name="memory")
         mask = keras.Input((None,), dtype="bool", name="memory_mask")
         state = {**named_inputs(sizes), "prior": keras.Input((None,), name="prior")}
+        noise = stack.dropping.inputs()
+        known = {**state, **noise}
         keys, emission_keys = move.project(memory), emit.project(memory)
         kept = {
             "transition_keys": keras.Input(keys.shape[1:], name="transition_keys"),
             "emission_keys": keras.Input(emission_keys.shape[1:], name="emission_keys"),
             "memory_mask": mask,
+            **noise,
         }
 
         def read(queries: Any) -> tuple[Any, Any]:
@@ -245,12 +249,12 @@ class HardAttentionDecoder(Decoder):
             return emit(both, kept["emission_keys"]), move(queries, kept["transition_keys"], mask)
 
         target = elements.target(None)
-        queries = dropped(stack.sequence(embedding(target), state))
+        queries = drop(dropped, stack.sequence(embedding(target), known), noise)
         log_probs, _ = marginal(target, *read(queries), state["prior"])
 
         one = elements.target()
-        hidden, following = stack.step(embedding(one), state)
-        query = dropped(hidden)
+        hidden, following = stack.step(embedding(one), known)
+        query = drop(dropped, hidden, noise)
         stepped, prior = marginal.step(ops.expand_dims(one, 1), *read(ops.expand_dims(query, 1)), state["prior"])
         super().__init__(
             start=(

@@ -11,6 +11,7 @@ from kerass2s.attention import AdditiveAttention
 from kerass2s.decoders.attentional import FeedingCell
 from kerass2s.decoders.base import DenseReadout, Readout
 from kerass2s.decoding.search import IMPOSSIBLE
+from kerass2s.dropout import Dropping
 from kerass2s.encoders.pointer import first_alike
 from kerass2s.recurrence import RecurrentStack
 from kerass2s.text import PAD_ID
@@ -158,11 +159,13 @@ class PointerReadout(Readout):
     Args:
         size: V of the target.
         units: U of the cell.
-        dropout: rate on what is read out, in training only.
+        dropout: rate on what is read out, in training only; or a `Dropping`.
         coverage: λ of the coverage loss, added where a whole sequence is trained; None for no such loss.
     """
 
-    def __init__(self, size: int, units: int, *, dropout: float = 0.0, coverage: float | None = None) -> None:
+    def __init__(
+        self, size: int, units: int, *, dropout: float | Dropping = 0.0, coverage: float | None = None
+    ) -> None:
         super().__init__(size, DenseReadout(units, activation=None), dropout)
         self.units = units
         self.gate = keras.layers.Dense(1, dtype="float32", name="p_gen")

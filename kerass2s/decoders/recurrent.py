@@ -9,7 +9,8 @@ from keras import ops
 
 from kerass2s.attention import Attention
 from kerass2s.context import BRIDGES, choose
-from kerass2s.decoders.base import Decoder, MaxoutReadout, named_inputs
+from kerass2s.decoders.base import Decoder, MaxoutReadout, named_inputs, to_predictions
+from kerass2s.dropout import Dropping, drop
 from kerass2s.elements import Elements
 from kerass2s.recurrence import RecurrentStack
 
@@ -28,10 +29,14 @@ class RecurrentDecoder(Decoder):
         cell: "lstm" or "gru".
         units: U.
         layers: depth of the stack.
-        dropout: rate on the input of each layer and of the output layer, in training only.
+        dropout: rate on the input of each layer and of the output layer, in training only; or a `Dropping`.
         residual: the first layer whose input is added to its output, counted from 0; 0 for none.
         bridge: "pass", "dense" or "zero".
         readout_units: width of the maxout readout; None for a readout of d_t alone, and no context at each step.
+        tie_embeddings: predict by the target's embedding; it must be as wide as the readout (U without one).
+
+    Raises:
+        ConfigError: an unknown cell or bridge, or nothing to tie.
     """
 
     def __init__(
@@ -42,48 +47,51 @@ class RecurrentDecoder(Decoder):
         cell: str,
         units: int,
         layers: int = 1,
-        dropout: float = 0.0,
+        dropout: float | Dropping = 0.0,
         residual: int = 0,
         bridge: str = "pass",
         readout_units: int | None = None,
+        tie_embeddings: bool = False,
     ) -> None:
         # === Layers ===
         embedding = elements.embedding("target")
         stack = RecurrentStack(cell, units, layers, dropout, residual)
         to_state = choose("bridge", bridge, BRIDGES)(stack.sizes)
         readout = MaxoutReadout(readout_units) if readout_units else None
-        dropped = keras.layers.Dropout(dropout, name="output_dropout")
-        to_logits = keras.layers.Dense(elements.size, dtype="float32", name="logits")
+        dropped = stack.dropping.layer("output_dropout")
+        to_logits = to_predictions(elements.size, embedding if tie_embeddings else None)
 
         # === Functional Models ===
         summary = keras.Input((summary_size,), name="summary")
         context = keras.Input((summary_size,), name="context")
         state = named_inputs(stack.sizes)
-        memory = {"context": context} if readout else {}
+        noise = stack.dropping.inputs()
+        memory = {"context": context, **noise} if readout else noise
+        known = {**state, **noise}
         target = elements.target(None)
         embedded = embedding(target)
         if readout:
             along = ops.expand_dims(context, 1) + ops.zeros_like(embedded[:, :, :1])  # c at every position, [B, T, M']
-            hidden = stack.sequence(ops.concatenate([embedded, along], -1), state)
+            hidden = stack.sequence(ops.concatenate([embedded, along], -1), known)
             hidden = readout(hidden, along, embedded)
         else:
-            hidden = stack.sequence(embedded, state)
-        logits = to_logits(dropped(hidden))
+            hidden = stack.sequence(embedded, known)
+        logits = to_logits(drop(dropped, hidden, noise))
 
         one = elements.target()
         embedded = embedding(one)
         if readout:
-            hidden, following = stack.step(ops.concatenate([embedded, context], -1), state)
+            hidden, following = stack.step(ops.concatenate([embedded, context], -1), known)
             hidden = readout(hidden, context, embedded)
         else:
-            hidden, following = stack.step(embedded, state)
+            hidden, following = stack.step(embedded, known)
         started = to_state(summary)
         super().__init__(
             start=({"summary": summary}, {**started, "context": summary} if readout else started),
             sequence=({elements.target_name: target, **state, **memory}, logits),
             step=(
                 {elements.target_name: one, **state, **memory},
-                {"prediction": to_logits(dropped(hidden)), **following},
+                {"prediction": to_logits(drop(dropped, hidden, noise)), **following},
             ),
             target_name=elements.target_name,
             state_names=list(stack.sizes),
@@ -104,9 +112,13 @@ class PostAttentionDecoder(Decoder):
         cell: "lstm" or "gru".
         units: U.
         layers: depth of the stack.
-        dropout: rate on the input of each layer and of the output layer, in training only.
+        dropout: rate on the input of each layer and of the output layer, in training only; or a `Dropping`.
         residual: the first layer whose input is added to its output, counted from 0; 0 for none.
         bridge: "pass", "dense" or "zero".
+        tie_embeddings: predict by the target's embedding, which must be of width U.
+
+    Raises:
+        ConfigError: an unknown cell or bridge, or nothing to tie.
     """
 
     def __init__(
@@ -119,17 +131,18 @@ class PostAttentionDecoder(Decoder):
         cell: str,
         units: int,
         layers: int = 1,
-        dropout: float = 0.0,
+        dropout: float | Dropping = 0.0,
         residual: int = 0,
         bridge: str = "dense",
+        tie_embeddings: bool = False,
     ) -> None:
         # === Layers ===
         embedding = elements.embedding("target")
         stack = RecurrentStack(cell, units, layers, dropout, residual)
         to_state = choose("bridge", bridge, BRIDGES)(stack.sizes)
         combine = keras.layers.Dense(units, activation="tanh", name="combine")
-        dropped = keras.layers.Dropout(dropout, name="output_dropout")
-        to_logits = keras.layers.Dense(elements.size, dtype="float32", name="logits")
+        dropped = stack.dropping.layer("output_dropout")
+        to_logits = to_predictions(elements.size, embedding if tie_embeddings else None)
 
         # === Functional Models ===
         summary = keras.Input((summary_size,), name="summary")
@@ -138,20 +151,26 @@ class PostAttentionDecoder(Decoder):
         state = named_inputs(stack.sizes)
         keys = attention.project(memory)
         keys_input = keras.Input(keys.shape[1:], name="memory_keys")
-        remembered = {"memory_keys": keys_input, "memory": memory, "memory_mask": mask}
+        noise = stack.dropping.inputs()
+        remembered = {"memory_keys": keys_input, "memory": memory, "memory_mask": mask, **noise}
+        known = {**state, **noise}
 
         def read(hidden: Any) -> tuple[Any, Any]:
             context, alignment = attention(hidden, keys_input, memory, mask)
             return combine(ops.concatenate([context, hidden], -1)), alignment
 
         target = elements.target(None)
-        hidden, _ = read(stack.sequence(embedding(target), state))
-        logits = to_logits(dropped(hidden))
+        hidden, _ = read(stack.sequence(embedding(target), known))
+        logits = to_logits(drop(dropped, hidden, noise))
 
         one = elements.target()
-        hidden, following = stack.step(embedding(one), state)
+        hidden, following = stack.step(embedding(one), known)
         hidden, alignment = read(ops.expand_dims(hidden, 1))
-        stepped = {"prediction": to_logits(dropped(hidden)[:, 0]), **following, "alignment": alignment[:, 0]}
+        stepped = {
+            "prediction": to_logits(drop(dropped, hidden, noise)[:, 0]),
+            **following,
+            "alignment": alignment[:, 0],
+        }
         super().__init__(
             start=(
                 {"summary": summary, "memory": memory, "memory_mask": mask},

@@ -7,37 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerass2s.decoders.base import ParallelDecoder
+from kerass2s.decoders.base import ParallelDecoder, to_predictions
 from kerass2s.elements import Elements
-from kerass2s.errors import ConfigError
 from kerass2s.transformer import CausalMask, Entrance, MultiHeadAttention, Residual, feed_forward, final_norm
 
-__all__ = ["TiedLogits", "TransformerDecoder"]
-
-
-@keras.saving.register_keras_serializable("kerass2s")
-class TiedLogits(keras.layers.Layer):
-    """Logits by the embedding's own table E [V, U], `x [..., U] -> x E^T [..., V]` (Press and Wolf 2017)."""
-
-    def __init__(self, embedding: keras.layers.Embedding, name: str = "logits", **options: Any) -> None:
-        super().__init__(name=name, **options)
-        self.embedding = embedding
-
-    def build(self, vectors_shape: tuple[int | None, ...]) -> None:
-        """Refuse vectors that are not of the embedding's width; the table is already there."""
-        if vectors_shape[-1] != self.embedding.output_dim:
-            raise ConfigError(
-                f"Tied logits need an embedding as wide as the decoder, {vectors_shape[-1]}. "
-                f"Received: {self.embedding.output_dim}"
-            )
-
-    def call(self, vectors: Any) -> Any:
-        """Score every token of the vocabulary."""
-        return ops.matmul(vectors, ops.transpose(ops.cast(self.embedding.embeddings, vectors.dtype)))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the constructor's arguments."""
-        return {**super().get_config(), "embedding": keras.saving.serialize_keras_object(self.embedding)}
+__all__ = ["TransformerDecoder"]
 
 
 @keras.saving.register_keras_serializable("kerass2s")
@@ -139,14 +113,7 @@ class TransformerDecoder(ParallelDecoder):
         sizes = (units, heads, feed_forward_units, dropout, norm)
         stack = [_DecoderLayer(*sizes, f"decoder_{i}") for i in range(layers)]
         last = final_norm(norm)
-        if not tie_embeddings:
-            to_logits = keras.layers.Dense(elements.size, dtype="float32", name="logits")
-        elif isinstance(enter.embedding, keras.layers.Embedding):
-            to_logits = TiedLogits(enter.embedding, dtype="float32")
-        else:
-            raise ConfigError(
-                f"tie_embeddings needs a learned embedding of the target. Received: {type(elements).__name__}"
-            )
+        to_logits = to_predictions(elements.size, enter.embedding if tie_embeddings else None, use_bias=False)
 
         # === Functional Models ===
         memory = keras.Input((None, memory_size), name="memory")

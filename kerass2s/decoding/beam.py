@@ -1,25 +1,27 @@
-"""Beam search: the K likeliest hypotheses side by side, with a length penalty."""
+"""Beam search: the K likeliest hypotheses side by side, in one group or in several that avoid each other's tokens."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from kerass2s.decoding.checks import LONGEST, WIDEST, check_number, check_whole
+from kerass2s.decoding.filters import IMPOSSIBLE
+from kerass2s.decoding.ranking import Ranked, Ranking
 from kerass2s.decoding.search import (
-    IMPOSSIBLE,
-    LONGEST,
-    WIDEST,
+    Rules,
     SearchResult,
+    Source,
     Step,
     StepOutput,
     Tensors,
-    check_whole,
+    Tracks,
+    best_first,
     finish,
-    log_probabilities,
+    longest,
     record,
     search_loop,
     write,
@@ -27,31 +29,37 @@ from kerass2s.decoding.search import (
 from kerass2s.errors import ConfigError
 from kerass2s.text import END_ID, PAD_ID
 
-STRONGEST_PENALTY = 10.0
+STRONGEST_DIVERSITY = 1000.0
+
+
+class _Trails(NamedTuple):
+    """What hypotheses are made of: token and the beam it was chosen from, int32 [N, L, 2]; what it added, [N, L]."""
+
+    links: tf.Tensor
+    gains: tf.Tensor
 
 
 class _Beams(NamedTuple):
-    """The live beams, and the pool of the K best that have ended.
-
-    A trail [N, L, 2] holds, for every token of a row, the token and the beam it was chosen from.
-    """
+    """The live beams, and the pools of the W best that have ended; G = B * groups, W = K / groups."""
 
     ids: tf.Tensor  # int32 [N], the next input
     state: Tensors
-    scores: tf.Tensor  # float32 [B, K], sums of log-probabilities; IMPOSSIBLE where no beam lives
-    trails: tf.Tensor  # int32 [N, L, 2]
-    ended_scores: tf.Tensor  # float32 [B, K], penalised, best first; IMPOSSIBLE where the pool is not full
-    ended_trails: tf.Tensor  # int32 [N, L, 2]
+    tracks: Tracks  # what the filters remember, [N, ...] each
+    coverage: tuple[tf.Tensor, ...]  # float32 [N, S] if it counts
+    scores: tf.Tensor  # float32 [G, W], sums of log-probabilities; IMPOSSIBLE where no beam lives
+    trails: _Trails
+    ended_scores: tf.Tensor  # float32 [G, W], ranked, best first; IMPOSSIBLE where the pool is not full
+    ended_trails: _Trails
     alignments: tuple[tf.Tensor, ...]  # float32 [N, L, S], each position in the beam order of its step
 
     @property
     def running(self) -> tf.Tensor:
-        """Bool [B, K]: which beams live."""
+        """Bool [G, W]: which beams live."""
         return self.scores > IMPOSSIBLE / 2
 
 
 class _Choice(NamedTuple):
-    """The K likeliest continuations: score [B, K], row continued [N], beam continued [N], token [N]."""
+    """The likeliest continuations of each group: score [G, W], row continued [N], beam continued [N], token [N]."""
 
     scores: tf.Tensor
     rows: tf.Tensor
@@ -60,12 +68,23 @@ class _Choice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BeamSearch:
+class BeamSearch(Ranked):
     """Keeps the `width` likeliest continuations at every step; those that end move to a pool of the `width` best.
 
-    The score is the sum of the log-probabilities, END's included, over ((5 + length) / 6) ** length_penalty (Wu et
-    al. 2016, arXiv:1609.08144, without coverage), where length counts END. A hypothesis of `max_length` tokens ends
-    as it is. An item is done when no live beam can still reach the worst of its full pool.
+    Hypotheses are ranked as `Ranked` tells. One of `max_length` tokens ends as it is. An item is done when no live
+    beam can still reach the worst of its full pool: nothing that could win is dropped.
+
+    With `groups` above 1 this is diverse beam search (Vijayakumar et al. 2018, arXiv:1610.02424): the width is shared
+    out among groups, each a beam search of its own, that choose one after the other at every step; a token costs
+    `diversity` for each beam of an earlier group that chose it at this step (the paper's Hamming diversity). That cost
+    decides the choice and is no part of a score. Two groups can still end with the same text.
+
+    Attributes:
+        width: K.
+        length_penalty: see `Ranked`.
+        max_length: the most tokens.
+        groups: into how many the width is shared out, without a rest.
+        diversity: nats.
 
     Raises:
         ConfigError: if a field is not a number or is out of its range.
@@ -74,81 +93,159 @@ class BeamSearch:
     width: int = 5
     length_penalty: float = 0.0
     max_length: int = 256
+    _: KW_ONLY
+    groups: int = 1
+    diversity: float = 0.5
 
     def __post_init__(self) -> None:
         """Checks the fields."""
         check_whole("width", self.width, WIDEST)
         check_whole("max_length", self.max_length, LONGEST)
-        penalty = self.length_penalty
-        is_number = isinstance(penalty, (int, float)) and not isinstance(penalty, bool) and math.isfinite(penalty)
-        if not is_number or not 0 <= penalty <= STRONGEST_PENALTY:
-            raise ConfigError(f"length_penalty must be from 0 to {STRONGEST_PENALTY:g}. Received: {penalty!r}")
+        self._check_ranked(self.length_penalty)
+        check_whole("groups", self.groups, WIDEST)
+        check_number("diversity", self.diversity, 0, STRONGEST_DIVERSITY)
+        if self.width % self.groups:
+            raise ConfigError(f"width must be a multiple of groups. Received: {self.width} and {self.groups}")
 
-    def __call__(self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor) -> SearchResult:
+    def settings(self) -> dict[str, np.ndarray]:
+        """Returns what the graph can take in place of the search's own fields, by name."""
+        return {
+            "max_length": np.array(self.max_length, np.int32),
+            "length_penalty": np.array(self.length_penalty, np.float32),
+        }
+
+    def __call__(
+        self,
+        step: Step,
+        state: Tensors,
+        memory: Tensors,
+        first: tf.Tensor,
+        source: Source,
+        max_length: tf.Tensor | None = None,
+        length_penalty: tf.Tensor | None = None,
+    ) -> SearchResult:
         """Searches from `state` with `memory` (each tensor [B, ...]) and the ids `first` [B]; see `SearchResult`."""
-        batch = tf.shape(first)[0]
-        rows = tf.range(batch * self.width) // self.width
-        state, memory = tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), (dict(state), dict(memory)))
-        end = search_loop(
-            step, memory, self._start(batch, tf.gather(first, rows), state), self._advance, self.max_length
-        )
-        trails = tf.reshape(end.ended_trails, [-1, self.width, self.max_length, 2])
-        return finish(trails[..., 0], trails[..., 1], end.ended_scores, end.alignments)
+        limit = longest(self.max_length, max_length)
+        rows = tf.range(tf.shape(first)[0] * self.width) // self.width
+        first, state, memory = tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), (first, state, memory))
+        source = source.repeated(self.width)
+        return _Search(self, limit, length_penalty, source).run(step, first, state, memory)
 
-    def _start(self, batch: tf.Tensor, ids: tf.Tensor, state: Tensors) -> _Beams:
-        """One live beam per item: all K are the same before the first token."""
-        rows = batch * self.width
-        one = tf.constant([[0.0] + [IMPOSSIBLE] * (self.width - 1)])
-        none = tf.fill([batch, self.width], IMPOSSIBLE)
-        trails = tf.fill([rows, self.max_length, 2], PAD_ID)
-        return _Beams(ids, state, tf.tile(one, [batch, 1]), trails, none, trails, ())
+
+class _Search:
+    """One beam search in a graph, on rows that are repeated already."""
+
+    def __init__(self, fields: BeamSearch, limit: tf.Tensor, length_penalty: tf.Tensor | None, source: Source) -> None:
+        penalty = tf.constant(fields.length_penalty, tf.float32)
+        if length_penalty is not None:
+            penalty = tf.maximum(length_penalty, 0.0)
+        self._fields = fields
+        self._width = fields.width // fields.groups
+        self._limit = limit
+        self._ranking = Ranking(fields, penalty, limit, source)
+        self._rules = Rules(fields.filters, limit, source.lengths)
+
+    def run(self, step: Step, first: tf.Tensor, state: Tensors, memory: Tensors) -> SearchResult:
+        """Searches to the end, and puts the hypotheses of an item's groups in one order."""
+        end = search_loop(step, memory, self._start(first, dict(state)), self._advance, self._limit)
+        links = self._grouped(end.ended_trails.links)
+        gains = self._grouped(end.ended_trails.gains)
+        found = finish(links[..., 0], links[..., 1], end.ended_scores, gains, end.alignments)
+        return found if self._fields.groups == 1 else best_first(found, self._fields.width)
+
+    def _grouped(self, rows: tf.Tensor) -> tf.Tensor:
+        """Takes [N, ...] apart into [G, W, ...]."""
+        shape = tf.shape(rows)
+        grouped = tf.reshape(rows, tf.concat([[shape[0] // self._width, self._width], shape[1:]], axis=0))
+        return tf.ensure_shape(grouped, [None, self._width, *rows.shape[1:]])
+
+    def _start(self, ids: tf.Tensor, state: Tensors) -> _Beams:
+        """One live beam per group: all are the same before the first token."""
+        rows = tf.shape(ids)[0]
+        groups = rows // self._width
+        one = tf.constant([[0.0] + [IMPOSSIBLE] * (self._width - 1)])
+        trails = _Trails(tf.fill([rows, self._limit, 2], PAD_ID), tf.zeros([rows, self._limit]))
+        return _Beams(
+            ids=ids,
+            state=state,
+            tracks=self._rules.start(rows),
+            coverage=self._ranking.start(rows),
+            scores=tf.tile(one, [groups, 1]),
+            trails=trails,
+            ended_scores=tf.fill([groups, self._width], IMPOSSIBLE),
+            ended_trails=trails,
+            alignments=(),
+        )
 
     def _advance(self, t: tf.Tensor, beams: _Beams, output: StepOutput) -> _Beams:
-        choice = self._choose(beams.scores, log_probabilities(output.prediction))
-        links = tf.stack([tf.where(choice.tokens == END_ID, PAD_ID, choice.tokens), choice.beams], axis=-1)
-        trails = write(tf.gather(beams.trails, choice.rows), t, links)
+        log_probs, follow = self._rules.allow(t, beams.trails.links[:, :, 0], beams.tracks, output)
+        choice = self._choose(beams.scores, log_probs)
+        coverage = self._ranking.cover(beams.coverage, output.alignment)
+        state, tracks, coverage, trails = tf.nest.map_structure(
+            lambda tensor: tf.gather(tensor, choice.rows), (dict(output.state), beams.tracks, coverage, beams.trails)
+        )
+        gains = tf.reshape(choice.scores, [-1]) - tf.gather(tf.reshape(beams.scores, [-1]), choice.rows)
+        links = tf.stack([choice.tokens, choice.beams], axis=1)
+        trails = _Trails(write(trails.links, t, links), write(trails.gains, t, gains))
         exists = choice.scores > IMPOSSIBLE / 2
-        ends = tf.reshape(choice.tokens == END_ID, [-1, self.width]) | (t + 1 == self.max_length)
-        ended = tf.where(exists & ends, choice.scores / tf.gather(self._penalties, t), IMPOSSIBLE)
-        ended_scores, ended_trails = self._keep_best(beams, ended, trails)
+        ends = tf.reshape(choice.tokens == END_ID, [-1, self._width]) | (t + 1 == self._limit)
+        ranked = self._ranking.score(choice.scores, t + 1, coverage)
+        ended_scores, ended_trails = self._keep_best(beams, tf.where(exists & ends, ranked, IMPOSSIBLE), trails)
         live = tf.where(exists & ~ends, choice.scores, IMPOSSIBLE)
+        can_win = self._ranking.bound(tf.reduce_max(live, axis=1, keepdims=True), t) > ended_scores[:, -1:]
         return _Beams(
             ids=choice.tokens,
-            state=tf.nest.map_structure(lambda tensor: tf.gather(tensor, choice.rows), dict(output.state)),
-            scores=tf.where(self._can_still_win(live, ended_scores), live, IMPOSSIBLE),
+            state=state,
+            tracks=follow(tracks, choice.tokens, choice.rows),
+            coverage=coverage,
+            scores=tf.where(can_win, live, IMPOSSIBLE),
             trails=trails,
             ended_scores=ended_scores,
             ended_trails=ended_trails,
-            alignments=record(beams.alignments, t, output, self.max_length),
+            alignments=record(beams.alignments, t, output, self._limit),
         )
 
     def _choose(self, scores: tf.Tensor, log_probs: tf.Tensor) -> _Choice:
-        """Takes the K best of the K * V continuations of scores [B, K] by log_probs [N, V]."""
+        """Takes the W best continuations in each group, of scores [G, W] by log_probs [N, V]."""
         vocabulary = tf.shape(log_probs)[1]
-        sums = tf.reshape(scores, [-1, 1]) + log_probs
-        best, picks = tf.math.top_k(tf.reshape(sums, [-1, self.width * vocabulary]), self.width)
+        sums = tf.reshape(tf.reshape(scores, [-1, 1]) + log_probs, [-1, self._width * vocabulary])
+        if self._fields.groups == 1:
+            best, picks = tf.math.top_k(sums, self._width)
+        else:
+            best, picks = self._choose_in_turn(sums, vocabulary)
         parents = picks // vocabulary
         tokens = tf.reshape(picks - parents * vocabulary, [-1])
-        return _Choice(best, _flat_rows(parents, self.width), tf.reshape(parents, [-1]), tokens)
+        return _Choice(best, _flat_rows(parents, self._width), tf.reshape(parents, [-1]), tokens)
 
-    def _keep_best(self, beams: _Beams, scores: tf.Tensor, trails: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the K best of the pool and of what ends now, scores [B, K] and trails [N, L, 2]; the old win ties."""
-        shape = [-1, self.width, self.max_length, 2]
-        both = tf.concat([tf.reshape(beams.ended_trails, shape), tf.reshape(trails, shape)], axis=1)
-        best, picks = tf.math.top_k(tf.concat([beams.ended_scores, scores], axis=1), self.width)
-        return best, tf.gather(tf.reshape(both, [-1, self.max_length, 2]), _flat_rows(picks, 2 * self.width))
+    def _choose_in_turn(self, sums: tf.Tensor, vocabulary: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Lets each group choose its W best of sums [G, W * V] at the price of what those before it chose."""
+        by_item = tf.reshape(sums, [-1, self._fields.groups, self._width * vocabulary])
+        chosen = tf.zeros([tf.shape(by_item)[0], vocabulary])
+        best, picks = [], []
+        for group in range(self._fields.groups):
+            own = by_item[:, group]
+            price = tf.tile(self._fields.diversity * chosen, [1, self._width])
+            places = tf.math.top_k(own - price, self._width).indices
+            best.append(tf.gather(own, places, batch_dims=1))
+            picks.append(places)
+            is_real = tf.cast(best[-1] > IMPOSSIBLE / 2, tf.float32)[:, :, None]
+            same = tf.cast((places % vocabulary)[:, :, None] == tf.range(vocabulary), tf.float32)
+            chosen += tf.reduce_sum(same * is_real, axis=1)
+        joined = tf.stack(best, axis=1), tf.stack(picks, axis=1)
+        return tuple(tf.reshape(each, [-1, self._width]) for each in joined)
 
-    def _can_still_win(self, live: tf.Tensor, ended: tf.Tensor) -> tf.Tensor:
-        """Bool [B, 1]: a sum only falls as a beam grows, so its last penalty bounds any score it can reach."""
-        bound = tf.reduce_max(live, axis=1, keepdims=True) / self._penalties[-1]
-        return bound > ended[:, -1:]
+    def _keep_best(self, beams: _Beams, scores: tf.Tensor, trails: _Trails) -> tuple[tf.Tensor, _Trails]:
+        """Returns the W best of each pool and of what ends now, scores [G, W]; the old win ties."""
+        best, picks = tf.math.top_k(tf.concat([beams.ended_scores, scores], axis=1), self._width)
+        rows = _flat_rows(picks, 2 * self._width)
 
-    @property
-    def _penalties(self) -> np.ndarray:
-        """Float32 [L]: what the sum of a hypothesis of 1, 2, ... L tokens (END counted) is divided by."""
-        return (((5 + np.arange(1, self.max_length + 1)) / 6) ** self.length_penalty).astype(np.float32)
+        def kept(old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
+            both = tf.concat([self._grouped(old), self._grouped(new)], axis=1)
+            return tf.gather(tf.reshape(both, tf.concat([[-1], tf.shape(old)[1:]], axis=0)), rows)
+
+        return best, _Trails(*map(kept, beams.ended_trails, trails))
 
 
 def _flat_rows(picks: tf.Tensor, width: int) -> tf.Tensor:
-    """Returns picks [B, K] along an axis of `width` as rows [B * K] of that axis flattened into the batch."""
+    """Returns picks [G, W] along an axis of `width` as rows [G * W] of that axis flattened into the batch."""
     return tf.reshape(picks + tf.range(tf.shape(picks)[0])[:, None] * width, [-1])

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import KW_ONLY, dataclass
 
+import numpy as np
 import tensorflow as tf
 
-from kerass2s.decoding.search import (
-    LONGEST,
-    SearchResult,
-    Step,
-    StepOutput,
-    Tensors,
-    check_whole,
-    finish,
-    log_probabilities,
-    record,
-    search_loop,
-    write,
-)
-from kerass2s.text import END_ID, PAD_ID
-
-
-class _Greedy(NamedTuple):
-    """Input ids [B], state, tokens so far [B, L], their log-probability [B], running bool [B], alignments [B, L, S]."""
-
-    ids: tf.Tensor
-    state: Tensors
-    tokens: tf.Tensor
-    scores: tf.Tensor
-    running: tf.Tensor
-    alignments: tuple[tf.Tensor, ...]
+from kerass2s.decoding.checks import LONGEST, check_whole
+from kerass2s.decoding.filters import Filter
+from kerass2s.decoding.ranking import Ranked, Ranking
+from kerass2s.decoding.rows import RowSearch
+from kerass2s.decoding.search import Rules, SearchResult, Source, Step, Tensors, check_filters, longest
 
 
 @dataclass(frozen=True)
@@ -40,35 +20,42 @@ class GreedySearch:
 
     The score is the sum of the log-probabilities, END's included.
 
+    Attributes:
+        max_length: the most tokens.
+        filters: what the next token may be; see `kerass2s.decoding.filters`.
+
     Raises:
-        ConfigError: if `max_length` is not a whole number of at least 1.
+        ConfigError: if `max_length` is not a whole number of at least 1, or a filter is none.
     """
 
     max_length: int = 256
+    _: KW_ONLY
+    filters: tuple[Filter, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the fields."""
         check_whole("max_length", self.max_length, LONGEST)
+        check_filters(self.filters)
 
-    def __call__(self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor) -> SearchResult:
+    def settings(self) -> dict[str, np.ndarray]:
+        """Returns what the graph can take in place of the search's own fields, by name."""
+        return {"max_length": np.array(self.max_length, np.int32)}
+
+    def __call__(
+        self,
+        step: Step,
+        state: Tensors,
+        memory: Tensors,
+        first: tf.Tensor,
+        source: Source,
+        max_length: tf.Tensor | None = None,
+    ) -> SearchResult:
         """Searches from `state` with `memory` (each tensor [B, ...]) and the ids `first` [B]; see `SearchResult`."""
-        batch = tf.shape(first)[0]
-        tokens = tf.fill([batch, self.max_length], PAD_ID)
-        start = _Greedy(first, state, tokens, tf.zeros([batch]), tf.fill([batch], True), ())
-        end = search_loop(step, memory, start, self._advance, self.max_length)
-        ids = end.tokens[:, None, :]
-        return finish(ids, tf.zeros_like(ids), end.scores[:, None], end.alignments)
+        limit = longest(self.max_length, max_length)
+        rules = Rules(self.filters, limit, source.lengths)
+        ranking = Ranking(Ranked(), tf.constant(0.0), limit, source)
+        return RowSearch(_likeliest, rules, ranking, limit).run(step, state, memory, first, width=1)
 
-    def _advance(self, t: tf.Tensor, carry: _Greedy, output: StepOutput) -> _Greedy:
-        log_probs = log_probabilities(output.prediction)
-        best = tf.argmax(log_probs, axis=1, output_type=tf.int32)
-        running = carry.running & (best != END_ID)
-        ids = tf.where(running, best, PAD_ID)
-        return _Greedy(
-            ids=ids,
-            state=output.state,
-            tokens=write(carry.tokens, t, ids),
-            scores=carry.scores + tf.where(carry.running, tf.reduce_max(log_probs, axis=1), 0.0),
-            running=running,
-            alignments=record(carry.alignments, t, output, self.max_length),
-        )
+
+def _likeliest(t: tf.Tensor, log_probs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return tf.argmax(log_probs, axis=1, output_type=tf.int32), tf.reduce_max(log_probs, axis=1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from kerass2s.decoding.search import LONGEST, Step, StepOutput, Tensors, check_whole, record, search_loop, write
+from kerass2s.decoding.checks import LONGEST, check_whole
+from kerass2s.decoding.search import Source, Step, StepOutput, Tensors, record, search_loop, write
 
 
 class Trajectory(NamedTuple):
@@ -60,8 +62,18 @@ class Rollout:
         """Checks the field."""
         check_whole("horizon", self.horizon, LONGEST)
 
+    def settings(self) -> dict[str, np.ndarray]:
+        """Returns what the graph can take in place of the rollout's own field, by name."""
+        return {"horizon": np.array(self.horizon, np.int32)}
+
     def __call__(
-        self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor, horizon: tf.Tensor | None = None
+        self,
+        step: Step,
+        state: Tensors,
+        memory: Tensors,
+        first: tf.Tensor,
+        source: Source,
+        horizon: tf.Tensor | None = None,
     ) -> Trajectory:
         """Rolls out from `state` with `memory` (each tensor [B, ...]) and the vectors `first` [B, D].
 

@@ -1,28 +1,25 @@
 """What every search shares: the step callable it drives, the loop that drives it, and the result it returns.
 
-Letters: B batch, K hypotheses (beams), N = B * K rows, S source, T target, L = `max_length`, V vocabulary.
+Letters: B batch, K hypotheses (beams), N = B * K rows, S source, T target, L the most tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import tensorflow as tf
 
+from kerass2s.decoding.checks import LONGEST
+from kerass2s.decoding.filters import IMPOSSIBLE, Filter, Progress
+from kerass2s.decoding.noise import fingerprint
 from kerass2s.errors import ConfigError
-from kerass2s.text import PAD_ID, START_ID
+from kerass2s.text import END_ID, PAD_ID, START_ID
 
 Tensors = Mapping[str, Any]
 """A dict of tensors, batch first; a value may be such a dict itself, and the dict may be empty."""
-
-IMPOSSIBLE = -1e9
-"""Log-probability of what must never be chosen; finite, so that no infinity enters the arithmetic."""
-
-WIDEST = 1024
-LONGEST = 65536
 
 
 class StepOutput(NamedTuple):
@@ -36,8 +33,34 @@ class StepOutput(NamedTuple):
     alignment: tf.Tensor | None = None
 
 
+Tracks = tuple[dict[str, tf.Tensor], ...]
+"""What the filters of a search remember, a dict of tensors [N, ...] for each."""
+
 Step = Callable[[tf.Tensor, Tensors, Tensors], StepOutput]
 """`step(ids int32 [N], state, memory) -> StepOutput`; `memory` never changes during a search."""
+
+
+class Source(NamedTuple):
+    """What a search knows of the sources, beside what the step makes of them.
+
+    Attributes:
+        lengths: int32 [B], in the elements that the encoder reads.
+        memory_lengths: int32 [B], in the positions that attention looks at.
+        fingerprint: int64 [B], a number of each one's content, for draws that do not change with the batch.
+    """
+
+    lengths: tf.Tensor
+    memory_lengths: tf.Tensor
+    fingerprint: tf.Tensor
+
+    @classmethod
+    def of(cls, source: tf.Tensor, lengths: tf.Tensor, window: int = 1) -> Self:
+        """Returns what is to be known of a padded source `[B, S, ...]`, `window` elements to a memory position."""
+        return cls(lengths, (lengths + window - 1) // window, fingerprint(source, lengths))
+
+    def repeated(self, times: int) -> Self:
+        """Returns each row `times` times, one beside the other."""
+        return type(self)(*(tf.repeat(each, times) for each in self))
 
 
 class SearchResult(NamedTuple):
@@ -47,28 +70,40 @@ class SearchResult(NamedTuple):
         ids: int32 [B, K, T], without START and END, PAD after the end; T is the longest of the batch, at least 1.
         lengths: int32 [B, K], END not counted.
         scores: float32 [B, K]; -inf where fewer than K hypotheses exist at all.
+        token_scores: float32 [B, K, T + 1], what each token added to the sum of log-probabilities, END's after the
+            last; zero where there is none, as after a hypothesis that was cut.
         alignments: float32 [B, K, T, S], zero after the end, or None when the step returns no alignment.
     """
 
     ids: tf.Tensor
     lengths: tf.Tensor
     scores: tf.Tensor
+    token_scores: tf.Tensor
     alignments: tf.Tensor | None
 
     def named(self) -> dict[str, tf.Tensor]:
         """Returns the tensors there are by their names in an export."""
-        outputs = {"target_ids": self.ids, "target_lengths": self.lengths, "scores": self.scores}
-        return outputs if self.alignments is None else {**outputs, "alignments": self.alignments}
+        names = ("target_ids", "target_lengths", "scores", "token_scores", "alignments")
+        return {name: part for name, part in zip(names, self, strict=True) if part is not None}
 
 
 @dataclass
 class Hypothesis:
-    """One decoded text with its score, its ids (no START, no END) and its alignment [T, S], if there is one."""
+    """One decoded text.
+
+    Attributes:
+        text: what was said.
+        score: what the search ranks it by.
+        ids: its token ids, without START and END.
+        alignment: where each token's attention was, [T, S], if there is attention.
+        token_scores: what each token added to the sum of log-probabilities (nats), and END if the text has its end.
+    """
 
     text: str
     score: float
     ids: list[int]
     alignment: np.ndarray | None = None
+    token_scores: list[float] | None = None
 
 
 class Search(Protocol):
@@ -79,7 +114,13 @@ class Search(Protocol):
         """The most tokens a hypothesis may have."""
         ...
 
-    def __call__(self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor) -> SearchResult:
+    def settings(self) -> dict[str, np.ndarray]:
+        """Returns what the graph can take in place of the search's own fields, by name, each with the field's value."""
+        ...
+
+    def __call__(
+        self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor, source: Source, **settings: tf.Tensor
+    ) -> SearchResult:
         """Searches from `state` with `memory` (each tensor [B, ...]); `first` int32 [B] is fed before any output."""
         ...
 
@@ -97,10 +138,15 @@ class Carry(Protocol):
         ...
 
 
-def check_whole(name: str, value: object, most: int) -> None:
-    """Raises ConfigError unless `value` is a whole number from 1 to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise ConfigError(f"{name} must be a whole number from 1 to {most}. Received: {value!r}")
+def check_filters(filters: object) -> None:
+    """Raises ConfigError unless `filters` is a tuple of filters."""
+    if not isinstance(filters, tuple) or not all(isinstance(each, Filter) for each in filters):
+        raise ConfigError(f"filters must be a tuple of filters, such as (MinLength(2),). Received: {filters!r}")
+
+
+def longest(own: int, given: tf.Tensor | None) -> tf.Tensor:
+    """Returns the most tokens, int32 []: what the graph was given, kept in range, or the search's own."""
+    return tf.constant(own) if given is None else tf.clip_by_value(tf.cast(given, tf.int32), 1, LONGEST)
 
 
 def log_probabilities(logits: tf.Tensor) -> tf.Tensor:
@@ -110,6 +156,39 @@ def log_probabilities(logits: tf.Tensor) -> tf.Tensor:
     return tf.where((ids == PAD_ID) | (ids == START_ID), IMPOSSIBLE, log_probs)
 
 
+class Rules:
+    """The filters of a search at work: what each remembers is a dict of tensors [N, ...], carried as one tuple."""
+
+    def __init__(self, filters: Sequence[Filter], limit: tf.Tensor, source_lengths: tf.Tensor) -> None:
+        self._filters = filters
+        self._limit = limit
+        self._source_lengths = source_lengths
+
+    def start(self, rows: tf.Tensor) -> Tracks:
+        """Returns what the filters remember before the first token."""
+        return tuple(each.start(rows) for each in self._filters)
+
+    def allow(
+        self, t: tf.Tensor, tokens: tf.Tensor, tracks: Tracks, output: StepOutput
+    ) -> tuple[tf.Tensor, Callable[[Tracks, tf.Tensor, tf.Tensor], Tracks]]:
+        """Returns the log-probabilities [N, V] that the filters leave, and how they follow what is chosen.
+
+        `follow(tracks, tokens [N], rows [N])` takes what is remembered, in the order of the rows chosen, and says which
+        those are.
+        """
+        alignment = None if output.alignment is None else tf.cast(output.alignment, tf.float32)
+        progress = Progress(t, tokens, self._limit, self._source_lengths, alignment)
+        log_probs = log_probabilities(output.prediction)
+        for each, own in zip(self._filters, tracks, strict=True):
+            log_probs = each(log_probs, progress, own)
+
+        def follow(tracks: Tracks, tokens: tf.Tensor, rows: tf.Tensor) -> Tracks:
+            seen = progress if alignment is None else progress._replace(alignment=tf.gather(alignment, rows))
+            return tuple(each.follow(own, tokens, seen) for each, own in zip(self._filters, tracks, strict=True))
+
+        return log_probs, follow
+
+
 def write(buffer: tf.Tensor, t: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     """Returns buffer [N, L, ...] with values [N, ...] at position t of its second axis."""
     length = tf.shape(buffer)[1] if buffer.shape[1] is None else buffer.shape[1]
@@ -117,7 +196,9 @@ def write(buffer: tf.Tensor, t: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.where(here, tf.expand_dims(values, 1), buffer)
 
 
-def record(alignments: tuple[tf.Tensor, ...], t: tf.Tensor, output: StepOutput, length: int) -> tuple[tf.Tensor, ...]:
+def record(
+    alignments: tuple[tf.Tensor, ...], t: tf.Tensor, output: StepOutput, length: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
     """Writes the step's alignment [N, S] at t of the buffer [N, L, S], made on the first call; () without one."""
     if output.alignment is None:
         return ()
@@ -128,9 +209,13 @@ def record(alignments: tuple[tf.Tensor, ...], t: tf.Tensor, output: StepOutput, 
 
 
 def search_loop(
-    step: Step, memory: Tensors, carry: Carry, advance: Callable[[tf.Tensor, Any, StepOutput], Any], max_length: int
+    step: Step,
+    memory: Tensors,
+    carry: Carry,
+    advance: Callable[[tf.Tensor, Any, StepOutput], Any],
+    limit: tf.Tensor | int,
 ) -> Any:
-    """Takes a step and lets `advance(t, carry, output)` act on it, until nothing is running or t is max_length.
+    """Takes a step and lets `advance(t, carry, output)` act on it, until nothing is running or t is `limit`.
 
     The first step is taken before the loop: only its output tells if there are alignments, and how wide they are.
     """
@@ -141,7 +226,7 @@ def search_loop(
     t, carry = take(tf.constant(0), carry)
     shapes = tf.nest.map_structure(any_batch, carry)._replace(state=tf.nest.map_structure(may_grow, carry.state))
     _, carry = tf.while_loop(
-        lambda t, carry: (t < max_length) & tf.reduce_any(carry.running),
+        lambda t, carry: (t < limit) & tf.reduce_any(carry.running),
         take,
         (t, carry),
         shape_invariants=(tf.TensorShape([]), shapes),
@@ -160,24 +245,51 @@ def may_grow(tensor: tf.Tensor) -> tf.TensorShape:
     return tf.TensorShape([None] * free).concatenate(tensor.shape[free:])
 
 
-def finish(ids: tf.Tensor, paths: tf.Tensor, scores: tf.Tensor, alignments: tuple[tf.Tensor, ...]) -> SearchResult:
-    """Cuts ids [B, K, L] to the longest, and gathers the alignments along each hypothesis' path.
+def finish(
+    ids: tf.Tensor,
+    paths: tf.Tensor,
+    scores: tf.Tensor,
+    token_scores: tf.Tensor,
+    alignments: tuple[tf.Tensor, ...],
+) -> SearchResult:
+    """Cuts ids to the longest, and gathers the alignments along each hypothesis' path.
 
     Args:
-        ids: int32 [B, K, L], PAD after the end.
+        ids: int32 [B, K, L], END kept, PAD after the end.
         paths: int32 [B, K, L], the beam that each token was chosen from.
         scores: float32 [B, K], IMPOSSIBLE where there is no hypothesis.
+        token_scores: float32 [B, K, L], zero after the end.
         alignments: () or one buffer float32 [B * K, L, S], each position in the beam order of its step.
     """
+    ids = tf.where(ids == END_ID, PAD_ID, ids)
     # Axes of reductions are counted from the front: ONNX Runtime 1.31 keeps a negative one when B is 0.
     lengths = tf.reduce_sum(tf.cast(ids != PAD_ID, tf.int32), axis=2)
     longest = tf.reduce_max(tf.concat([[1], tf.reshape(lengths, [-1])], axis=0))
     cut = ids[:, :, :longest]
     scores = tf.where(scores > IMPOSSIBLE / 2, scores, -np.inf)
+    token_scores = tf.pad(token_scores, [[0, 0], [0, 0], [0, 1]])[:, :, : longest + 1]
     if not alignments:
-        return SearchResult(cut, lengths, scores, None)
-    beams, length = ids.shape[1:]
-    first_beams = tf.reshape(tf.range(tf.shape(ids)[0]), [-1, 1, 1]) * beams
-    rows = (first_beams + paths[:, :, :longest]) * length + tf.range(longest)
+        return SearchResult(cut, lengths, scores, token_scores, None)
+    batch, beams, length = tf.unstack(tf.shape(ids))
+    rows = (tf.reshape(tf.range(batch), [-1, 1, 1]) * beams + paths[:, :, :longest]) * length + tf.range(longest)
     gathered = tf.gather(tf.reshape(alignments[0], [-1, tf.shape(alignments[0])[2]]), rows)
-    return SearchResult(cut, lengths, scores, gathered * tf.cast(cut != PAD_ID, tf.float32)[..., None])
+    aligned = gathered * tf.cast(cut != PAD_ID, tf.float32)[..., None]
+    return SearchResult(cut, lengths, scores, token_scores, aligned)
+
+
+def best_first(result: SearchResult, width: int) -> SearchResult:
+    """Returns the hypotheses of `[G, K / G]` groups as K of one item, by score; equal scores keep their order."""
+
+    def joined(part: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(part)
+        return tf.reshape(part, tf.concat([[shape[0] * shape[1] // width, width], shape[2:]], axis=0))
+
+    joint = SearchResult(*(part if part is None else joined(part) for part in result))
+    places = tf.math.top_k(joint.scores, width).indices
+    rows = places + tf.range(tf.shape(places)[0])[:, None] * width
+
+    def ordered(part: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(part)
+        return tf.gather(tf.reshape(part, tf.concat([[shape[0] * shape[1]], shape[2:]], axis=0)), rows)
+
+    return SearchResult(*(part if part is None else ordered(part) for part in joint))

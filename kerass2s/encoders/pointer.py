@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerass2s.dropout import Dropping
 from kerass2s.elements import OpenTokens
 from kerass2s.encoders.recurrent import RecurrentEncoder
 
@@ -63,11 +64,17 @@ class PointingEncoder(keras.Model):
         table: see `CopyIds`.
         target_size: V of the target.
         units: U of one direction.
-        dropout: rate on the input of the LSTM, in training only.
+        dropout: rate on the input of the LSTM, in training only; or a `Dropping`.
     """
 
     def __init__(
-        self, elements: OpenTokens, table: Sequence[int], target_size: int, *, units: int, dropout: float = 0.0
+        self,
+        elements: OpenTokens,
+        table: Sequence[int],
+        target_size: int,
+        *,
+        units: int,
+        dropout: float | Dropping = 0.0,
     ) -> None:
         # === Layers ===
         reader = RecurrentEncoder(

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kerass2s.context import SUMMARIES
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Elements
 
 __all__ = ["JoinPairs", "PyramidalEncoder"]
@@ -48,19 +49,19 @@ class PyramidalEncoder(keras.Model):
         elements: what the source is made of: `Vectors`, `Tokens` or `OneHotTokens`.
         units: U of one direction.
         layers: how many layers halve the time.
-        dropout: rate on the input of each layer, in training only.
+        dropout: rate on the input of each layer, in training only; or a `Dropping`.
     """
 
-    def __init__(self, elements: Elements, *, units: int, layers: int, dropout: float = 0.0) -> None:
+    def __init__(self, elements: Elements, *, units: int, layers: int, dropout: float | Dropping = 0.0) -> None:
         # === Layers ===
         embedding = elements.embedding("source")
+        dropping = Dropping.of(dropout)
+        options = {"return_sequences": True, "recurrent_dropout": dropping.recurrent}
         stack = [
-            keras.layers.Bidirectional(
-                keras.layers.LSTM(units, return_sequences=True, name=f"lstm_{i}"), name=f"bidirectional_{i}"
-            )
+            keras.layers.Bidirectional(keras.layers.LSTM(units, **options, name=f"lstm_{i}"), name=f"bidirectional_{i}")
             for i in range(layers + 1)
         ]
-        dropouts = [keras.layers.Dropout(dropout, name=f"dropout_{i}") for i in range(layers + 1)]
+        dropouts = [dropping.reader(f"dropout_{i}") for i in range(layers + 1)]
 
         # === Functional Model ===
         inputs, source, mask = elements.source()

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kerass2s.context import SUMMARIES, choose
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Elements
 from kerass2s.recurrence import CELLS
 
@@ -41,7 +42,8 @@ class RecurrentEncoder(keras.Model):
         layers: depth of the stack.
         bidirectional: read each layer in both directions and put the two side by side.
         upper_layers: more layers above those, which read forwards only (Wu et al. 2016).
-        dropout: rate on the input of each layer, in training only.
+        dropout: rate on the input of each layer, in training only; or a `Dropping`, which says more. Its recurrent
+            masks are those of Keras: one for each gate, the same at all steps of a sequence.
         residual: the first layer whose input is added to its output, counted from 0; 0 for none.
         summary: c = f_c({e}): a name of `SUMMARIES`, or "state" (the final states of all layers).
         reverse: read the source from its end (Sutskever, Vinyals and Le 2014). The memory is in the source's order.
@@ -59,7 +61,7 @@ class RecurrentEncoder(keras.Model):
         layers: int = 1,
         bidirectional: bool = False,
         upper_layers: int = 0,
-        dropout: float = 0.0,
+        dropout: float | Dropping = 0.0,
         residual: int = 0,
         summary: str = "last",
         reverse: bool = False,
@@ -68,12 +70,14 @@ class RecurrentEncoder(keras.Model):
         make = choose("cell", cell, CELLS)
         # === Layers ===
         embedding = elements.embedding("source")
+        dropping = Dropping.of(dropout)
+        options = {"return_sequences": True, "return_state": True, "recurrent_dropout": dropping.recurrent}
         stack, dropouts = [], []
         for i in range(layers + upper_layers):
-            layer = make(units, return_sequences=True, return_state=True, name=f"{cell}_{i}")
+            layer = make(units, **options, name=f"{cell}_{i}")
             both = bidirectional and i < layers
             stack.append(keras.layers.Bidirectional(layer, name=f"bidirectional_{i}") if both else layer)
-            dropouts.append(keras.layers.Dropout(dropout, name=f"dropout_{i}"))
+            dropouts.append(dropping.reader(f"dropout_{i}"))
 
         # === Functional Model ===
         inputs, source, mask = elements.source()

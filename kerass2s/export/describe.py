@@ -15,11 +15,11 @@ from typing import Any
 import kerass2s
 from kerass2s import zoo
 from kerass2s.codec import Codec
-from kerass2s.decoding import search_spec
+from kerass2s.decoding import Lexicon, Search, parse_search, search_spec
 from kerass2s.ensemble import codec_owner
 from kerass2s.errors import ExportError, UserError
 from kerass2s.export.graph import inputs_spec
-from kerass2s.inference import Inference, Search
+from kerass2s.inference import Inference
 from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
 
 FORMAT = "1"
@@ -29,7 +29,8 @@ SAVED_MODEL_DESCRIPTION = Path("assets.extra", "kerass2s.json")
 def describe(model: Inference, search: Search, outputs: Iterable[str]) -> dict[str, str]:
     """Returns what the export of `model` with `search` carries; values that are not plain text are JSON or base64.
 
-    Keys: format, architecture, config, search, `inputs` and `outputs` (JSON: dtype and shape by name), the versions.
+    Keys: format, architecture, config, search, `inputs` and `outputs` (JSON: dtype and shape by name, and the default
+    of an input that can be left out), the versions. A lexicon of the search is `lexicon`, a JSON list of lists of ids.
     Where there are tokenizers, also the four special ids (`pad_id`, ...), and of each side that has one
     `source_vocabulary` or `target_vocabulary` (a JSON list, a piece at its id) and `source_sentencepiece` or
     `target_sentencepiece` (base64 of the SentencePiece model).
@@ -44,8 +45,9 @@ def describe(model: Inference, search: Search, outputs: Iterable[str]) -> dict[s
         "architecture": model.architecture,
         "config": json.dumps(asdict(model.config)),
         "search": search_spec(search),
+        **_describe_lexicon(search),
         **_describe_tokenizers(model.codec.tokenizers()),
-        "inputs": json.dumps({name: _input(spec) for name, spec in inputs_spec(model.codec, search).items()}),
+        "inputs": json.dumps(_inputs(model.codec, search)),
         "outputs": json.dumps({name: of for name, of in _outputs(model.codec).items() if name in outputs}),
         "kerass2s_version": kerass2s.__version__,
         "keras_version": version("keras"),
@@ -53,10 +55,16 @@ def describe(model: Inference, search: Search, outputs: Iterable[str]) -> dict[s
     }
 
 
-def _input(spec: Any) -> dict[str, Any]:
+def _inputs(codec: Codec, search: Search) -> dict[str, dict[str, Any]]:
+    """All inputs; those that a caller may leave out have a default."""
     names = ["batch", "source_time"]
-    sizes = [size if size is not None else names[axis] for axis, size in enumerate(spec.shape)]
-    return {"dtype": spec.dtype.name, "shape": sizes}
+    described: dict[str, dict[str, Any]] = {}
+    for name, spec in inputs_spec(codec, search).items():
+        sizes = [size if size is not None else names[axis] for axis, size in enumerate(spec.shape)]
+        described[name] = {"dtype": spec.dtype.name, "shape": sizes}
+    for name, value in codec.settings(search).items():
+        described[name]["default"] = value.item()
+    return described
 
 
 def _outputs(codec: Codec) -> dict[str, dict[str, Any]]:
@@ -66,6 +74,7 @@ def _outputs(codec: Codec) -> dict[str, dict[str, Any]]:
         "target_ids": {"dtype": "int32", "shape": ["batch", "beams", "target_time"]},
         "target_lengths": {"dtype": "int32", "shape": ["batch", "beams"]},
         "scores": {"dtype": "float32", "shape": ["batch", "beams"]},
+        "token_scores": {"dtype": "float32", "shape": ["batch", "beams", "token_time"]},
         "target_values": {"dtype": "float32", "shape": ["batch", "target_time", codec.target_size]},
         "alignments": {"dtype": "float32", "shape": ["batch", "beams", "target_time", memory_time]},
     }
@@ -86,9 +95,24 @@ def _describe_tokenizers(tokenizers: dict[str, SentencePieceTokenizer]) -> dict[
     return described
 
 
+def _describe_lexicon(search: Search) -> dict[str, str]:
+    held = [each for each in getattr(search, "filters", ()) if isinstance(each, Lexicon)]
+    return {"lexicon": json.dumps(held[0].sequences)} if held else {}
+
+
+def described_search(description: dict[str, str]) -> Search:
+    """Returns the search that a description carries; raises ExportError where it does not make sense."""
+    try:
+        sequences = json.loads(description.get("lexicon", "null"))
+        lexicon = None if sequences is None else Lexicon(tuple(tuple(each) for each in sequences))
+        return parse_search(description["search"], lexicon)
+    except (KeyError, ValueError, TypeError) as error:
+        raise ExportError(f"The export does not say how it searches. Received: {first_line(error)}") from error
+
+
 def raw_signature(description: dict[str, str]) -> str:
     """Returns the name of a SavedModel's signature that has the inputs and outputs of the description."""
-    return "ids" if "target_ids" in json.loads(description["outputs"]) else "serving_default"
+    return "ids_with_settings" if "target_ids" in json.loads(description["outputs"]) else "serving_default"
 
 
 def described_codec(description: dict[str, str]) -> Codec:

@@ -10,17 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec import Codec
-from kerass2s.inference import Inference, Search
+from kerass2s.decoding import Search
+from kerass2s.inference import Inference
 from kerass2s.text import END_ID
 
 
 def ids_graph(model: Inference, search: Search, encoder: Any = None) -> Callable[..., dict[str, tf.Tensor]]:
     """Returns graph code from the inputs of `inputs_spec`, in that order, to a dict.
 
-    The dict holds `target_ids` int32 [B, K, T], `target_lengths` int32 [B, K], `scores` float32 [B, K] and, where the
-    model has them, `alignments` float32 [B, K, T, M]; where targets are vectors it holds `target_values` float32
-    [B, T, D] in the place of the first three. B and S may be 0: the search then runs over one empty row, since some
-    runtimes (ONNX Runtime's LSTM among them) end the process on an empty tensor.
+    The dict holds `target_ids` int32 [B, K, T], `target_lengths` int32 [B, K], `scores` float32 [B, K], `token_scores`
+    float32 [B, K, T + 1] and, where the model has them, `alignments` float32 [B, K, T, M]; where targets are vectors it
+    holds `target_values` float32 [B, T, D] in the place of the first four. B and S may be 0: the search then runs over
+    one empty row, since some runtimes (ONNX Runtime's LSTM among them) end the process on an empty tensor.
     """
     names = list(model.codec.settings(search))
 

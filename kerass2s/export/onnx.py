@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerass2s.decoding import Search
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import describe, first_line, needed, shapes, write_onnx_description
 from kerass2s.export.graph import ids_graph, inputs_spec, probe
 from kerass2s.export.quiet import quiet
 from kerass2s.export.recurrent import HANDLERS, portable_encoder
-from kerass2s.inference import Inference, Search
+from kerass2s.inference import Inference
 
 OPSET = 18
 
@@ -24,11 +25,14 @@ def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) 
     """Writes `model` with `search` as one ONNX file; it takes its name only after it was reloaded and run.
 
     Inputs `source_ids` int32 [batch, source_time], `source_lengths` int32 [batch]; outputs `target_ids` int32 [batch,
-    beams, target_time], `target_lengths` int32 [batch, beams], `scores` float32 [batch, beams] and, where the model
-    has them, `alignments` float32 [batch, beams, target_time, source_time]. Where sources are vectors of N features,
-    `source_values` float32 [batch, source_time, N] stands for `source_ids`. Where targets are vectors of D, there is
-    also the input `horizon` int32 [], and the output is `target_values` float32 [batch, target_time, D]. The
-    description is in `metadata_props`.
+    beams, target_time], `target_lengths` int32 [batch, beams], `scores` float32 [batch, beams], `token_scores` float32
+    [batch, beams, token_time] and, where the model has them, `alignments` float32 [batch, beams, target_time,
+    source_time]. Further inputs, which can be left out: `max_length` int32 [], and what else the search takes from
+    outside, `length_penalty` float32 [], `temperature` float32 [], `seed` int32 [].
+
+    Where sources are vectors of N features, `source_values` float32 [batch, source_time, N] stands for `source_ids`.
+    Where targets are vectors of D, the further input is `horizon` int32 [], and the output is `target_values` float32
+    [batch, target_time, D]. The description is in `metadata_props`.
 
     Args:
         model: the model.
@@ -47,7 +51,8 @@ def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) 
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(converted.SerializeToString())
-        _check(made, [probe(model.codec, search, rows) for rows in (1, 0)])
+        whole = [probe(model.codec, search, rows) for rows in (1, 0)]
+        _check(made, [*whole, {name: whole[0][name] for name in model.codec.source_spec}])
         os.chmod(made, 0o644)
         os.replace(made, path)
     finally:
@@ -66,14 +71,34 @@ def convert(model: Inference, search: Search) -> Any:
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=signature, opset=OPSET, custom_op_handlers=dict(HANDLERS)
         )
+    _share_transposed(proto.graph)
     proto.producer_name, proto.producer_version = "kerass2s", ""
     proto.graph.name, proto.graph.doc_string = model.architecture, ""
     description = describe(model, search, [output.name for output in proto.graph.output])
     _name_dimensions(proto, description)
+    _give_defaults(proto, model.codec.settings(search))
     description["opset"] = str(OPSET)
     description["tf2onnx_version"] = tf2onnx.__version__
     write_onnx_description(proto, description)
     return proto
+
+
+def _share_transposed(graph: Any) -> None:
+    """Keeps one of two tables that are each other's transpose, as tied embeddings are read and predicted by.
+
+    The other is computed from it, once a run at most: before the loop, or when the runtime loads the file.
+    """
+    onnx = needed("onnx", "onnx")
+    kept: list[tuple[Any, np.ndarray]] = []
+    for table in [table for table in graph.initializer if len(table.dims) == 2]:
+        values = onnx.numpy_helper.to_array(table)
+        alike = [one.name for one, other in kept if np.array_equal(other.T, values)]
+        if not alike or min(values.shape) == 1:
+            kept.append((table, values))
+            continue
+        name = f"{table.name}_transposed"
+        graph.node.insert(0, onnx.helper.make_node("Transpose", alike[:1], [table.name], name, perm=[1, 0]))
+        graph.initializer.remove(table)
 
 
 def _name_dimensions(proto: Any, description: dict[str, str]) -> None:
@@ -83,6 +108,13 @@ def _name_dimensions(proto: Any, description: dict[str, str]) -> None:
         del value.type.tensor_type.shape.dim[:]
         for size in described[value.name]:
             value.type.tensor_type.shape.dim.add(**{"dim_param" if isinstance(size, str) else "dim_value": size})
+
+
+def _give_defaults(proto: Any, settings: dict[str, np.ndarray]) -> None:
+    """Makes inputs that can be left out: an initializer of the same name is what they are then."""
+    onnx = needed("onnx", "onnx")
+    for name, value in settings.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
 
 
 def session(model: bytes | str) -> Any:

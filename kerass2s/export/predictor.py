@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,10 +13,11 @@ import tensorflow as tf
 
 from kerass2s.codec import Codec
 from kerass2s.data.padding import padded
-from kerass2s.decoding import parse_search, search_spec
+from kerass2s.decoding import Lexicon, Search, parse_search, search_spec
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import (
     described_codec,
+    described_search,
     first_line,
     raw_signature,
     read_onnx,
@@ -23,7 +25,7 @@ from kerass2s.export.describe import (
 )
 from kerass2s.export.onnx import session
 from kerass2s.export.saved_model import load_signatures
-from kerass2s.inference import WINDOW, Inference, Search, answered
+from kerass2s.inference import WINDOW, Inference, answered
 from kerass2s.presets import load_preset
 
 Run = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
@@ -88,9 +90,10 @@ class ExportPredictor:
         self.path = path
         self.description = description
         self.codec = described_codec(description)
-        self.search = _held_search(path, description, search, self.codec)
+        wanted = _held_search(path, description, search, self.codec)
+        self.search = search_spec(wanted)
         self.run = run
-        self._settings = self.codec.settings(parse_search(self.search))
+        self._settings = self.codec.settings(wanted)
 
     def n_best(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
         """Returns each source's hypotheses, best first, in the order of the sources; an iterator for an iterator.
@@ -114,15 +117,18 @@ class ExportPredictor:
             raise ExportError(f"{self.path}: the runtime failed. Received: {first_line(error)}") from error
 
 
-def _held_search(path: Path, description: dict[str, str], asked: str | None, codec: Codec) -> str:
-    held = description.get("search", "")
+def _held_search(path: Path, description: dict[str, str], asked: str | None, codec: Codec) -> Search:
+    """The export's search, or the one asked for if they differ only in what the export takes as inputs."""
+    held = described_search(description)
     if asked is None:
         return held
-    search = parse_search(asked)
-    # A search all of whose settings are inputs of the export may have any.
-    if search_spec(search) != held and not codec.settings(search):
-        raise ExportError(f"{path}: this export holds the search {held!r} and no other. Received: {asked!r}")
-    return search_spec(search)
+    lexicon = next((each for each in getattr(held, "filters", ()) if isinstance(each, Lexicon)), None)
+    search = parse_search(asked, lexicon)
+    if type(search) is type(held):
+        free = {name: getattr(held, name) for name in codec.settings(held)}
+        if dataclasses.replace(search, **free) == held:
+            return search
+    raise ExportError(f"{path}: this export holds the search {search_spec(held)!r} and no other. Received: {asked!r}")
 
 
 # === Loading ===

@@ -5,7 +5,7 @@ Usage: python -I replay.py EXPORT PROBES.npz ANSWERS.npz   (-I: this file's neig
 PROBES.npz holds, for each batch N, the inputs of the raw function as `N.raw.NAME` and a request as `N.request.NAME`
 (strings as one string, a JSON list), and `raw`, the name of the raw function among a SavedModel's signatures.
 ANSWERS.npz gets the outputs of the raw function as `N.NAME` and, from a SavedModel whose other signatures answer with
-text, `texts`: for each batch the answers of these signatures, as JSON.
+text, `texts`: for each batch the answers of those of these signatures that take a request alone, as JSON.
 """
 
 from __future__ import annotations
@@ -48,8 +48,12 @@ def load_saved_model(path: str, raw: str) -> tuple[Callable[[Inputs], Outputs], 
 
     def answer(request: Inputs, ops: object = tensorflow_text) -> dict:
         answers = {}
-        for name in sorted(set(loaded.signatures) - {raw}):
-            outputs = loaded.signatures[name](**{name: tf.constant(value) for name, value in request.items()})
+        for name, signature in sorted(loaded.signatures.items()):
+            if "text" not in signature.structured_outputs or len(signature.structured_input_signature[1]) > len(
+                request
+            ):
+                continue
+            outputs = signature(**{name: tf.constant(value) for name, value in request.items()})
             text = np.vectorize(lambda value: value.decode("utf-8"), otypes=[object])(outputs["text"].numpy())
             answers[name] = {"text": text.tolist(), "score": outputs["score"].numpy().tolist()}
         return answers

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec import Codec
+from kerass2s.decoding import Search
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import describe, first_line, needed, write_saved_model_description
 from kerass2s.export.graph import ids_graph, inputs_spec, probe, without_cudnn
 from kerass2s.export.quiet import quiet
-from kerass2s.inference import Inference, Search
+from kerass2s.inference import Inference
 
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
 
@@ -26,12 +29,15 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
 
     It needs no kerass2s to load, only tensorflow and, for the tokenizers' ops, tensorflow_text. Signatures:
 
-        serving_default   text string [batch] -> text string [batch], score float32 [batch]
-        n_best            text string [batch] -> text string [batch, beams], score float32 [batch, beams]
-        ids               source_ids, source_lengths -> target_ids, target_lengths, scores and, where the model has
-                          them, alignments, as `ids_graph` tells
+        serving_default        text string [batch] -> text string [batch], score float32 [batch]
+        n_best                 text string [batch] -> text string [batch, beams], score float32 [batch, beams]
+        ids                    source_ids, source_lengths -> target_ids, target_lengths, scores, token_scores and,
+                               where the model has them, alignments, as `ids_graph` tells
+        n_best_with_settings   as n_best and ids, and what the search takes from outside beside: max_length,
+        ids_with_settings      length_penalty, temperature, seed. TensorFlow Serving fills in what a request leaves out
+                               (the defaults are in the signature); Python wants them all
 
-    Where sources are vectors, all three take source_values and source_lengths. Where targets are vectors, there is one:
+    Where sources are vectors, all take source_values and source_lengths. Where targets are vectors, there is one:
 
         serving_default   source_values, source_lengths, horizon int32 [] -> target_values
 
@@ -50,11 +56,10 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
     try:
         made.chmod(0o755)
         with quiet(), without_cudnn(model):
-            module, signatures, raw = _trace(model, search)
-            tf.saved_model.save(module, str(made), signatures=signatures)
-        is_raw = {name: signature is raw for name, signature in signatures.items()}
-        _write_warmup(made / WARMUP_REQUESTS, model.codec, probe(model.codec, search, 1), is_raw)
-        write_saved_model_description(made, describe(model, search, raw.structured_outputs))
+            signatures, outputs = _signatures(model, search)
+            tf.saved_model.save(_module(signatures), str(made), signatures=signatures)
+        _write_warmup(made / WARMUP_REQUESTS, signatures, model.codec, probe(model.codec, search, 1))
+        write_saved_model_description(made, describe(model, search, outputs))
         if path.exists():
             shutil.rmtree(path)
         os.replace(made, path)
@@ -74,33 +79,77 @@ def _check_target(path: Path) -> None:
 # === Graph ===
 
 
-def _trace(model: Inference, search: Search) -> tuple[tf.Module, dict[str, Any], Any]:
-    """Returns a module that tracks just what the signatures use, these as concrete functions, and the raw one's."""
-    run, codec = ids_graph(model, search), model.codec
-    raw = tf.function(run, input_signature=tuple(inputs_spec(codec, search).values())).get_concrete_function()
-    signatures = {
-        name: tf.function(answer).get_concrete_function(**codec.request_spec)
-        for name, answer in codec.signatures(run).items()
-    }
-    signatures = {**signatures, "ids": raw} if signatures else {"serving_default": raw}
+def _signatures(model: Inference, search: Search) -> tuple[dict[str, Any], list[str]]:
+    """Returns the signatures as tf.functions by name, and the names of the raw one's outputs.
+
+    All run the same traced search, so that the file holds it once.
+    """
+    codec, spec, settings = model.codec, inputs_spec(model.codec, search), model.codec.settings(search)
+    raw = _function(ids_graph(model, search), spec, settings)
+    outputs = list(raw.get_concrete_function().structured_outputs)
+    fixed = [tf.constant(value) for value in settings.values()]
+    texts = codec.signatures(lambda *source: raw(*source, *fixed))
+    if not texts:
+        return {"serving_default": raw}, outputs
+
+    def tuned(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        request = dict(zip(codec.request_spec, inputs, strict=False))
+        given = inputs[len(request) :]
+        return codec.signatures(lambda *source: raw(*source, *given))["n_best"](**request)
+
+    def requested(answer: Any) -> Any:
+        return _function(
+            lambda *inputs: answer(**dict(zip(codec.request_spec, inputs, strict=True))), codec.request_spec
+        )
+
+    settings_spec = {name: spec[name] for name in settings}
+    return {
+        **{name: requested(answer) for name, answer in texts.items()},
+        "ids": _function(lambda *source: raw(*source, *fixed), codec.source_spec),
+        "ids_with_settings": raw,
+        "n_best_with_settings": _function(tuned, {**codec.request_spec, **settings_spec}, settings),
+    }, outputs
+
+
+def _function(
+    run: Callable[..., Any], spec: dict[str, tf.TensorSpec], defaults: dict[str, np.ndarray] | None = None
+) -> Any:
+    """Returns a tf.function of the tensors of `spec`, in that order, whose signature says the defaults."""
+
+    def named(*inputs: tf.Tensor) -> Any:
+        return run(*inputs)
+
+    # TensorFlow reads the defaults of a signature from the Python function's.
+    empty, kind = inspect.Parameter.empty, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    constants = {name: tf.constant(value) for name, value in (defaults or {}).items()}
+    named.__signature__ = inspect.Signature(
+        [inspect.Parameter(name, kind, default=constants.get(name, empty)) for name in spec]
+    )
+    return tf.function(named, input_signature=tuple(spec.values()))
+
+
+def _module(signatures: dict[str, Any]) -> tf.Module:
+    """Returns a module that tracks just what the signatures use."""
     module = tf.Module()
-    module.weights = list({id(v): v for signature in signatures.values() for v in signature.variables}.values())
-    return module, signatures, raw
+    used = [variable for each in signatures.values() for variable in each.get_concrete_function().variables]
+    module.weights = list({id(variable): variable for variable in used}.values())
+    return module
 
 
 # === Warm-up ===
 
 
-def _write_warmup(file: Path, codec: Codec, inputs: dict[str, np.ndarray], signatures: dict[str, bool]) -> None:
+def _write_warmup(file: Path, signatures: dict[str, Any], codec: Codec, inputs: dict[str, np.ndarray]) -> None:
     """Writes one request per signature, as TensorFlow Serving replays them when it loads the model.
 
-    A signature takes the raw `inputs` where `signatures` says so, and a request of the codec where not.
+    Each is fed what it takes of the raw `inputs` and of a request of the codec.
     """
-    request = codec.request([codec.example(np.random.default_rng(0), 4)])
+    known = {**inputs, **codec.request([codec.example(np.random.default_rng(0), 4)])}
     file.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for signature, is_raw in signatures.items():
-            writer.write(_request(signature, inputs if is_raw else request).SerializeToString())
+        for name, signature in signatures.items():
+            taken = {spec.name: known[spec.name] for spec in signature.input_signature}
+            writer.write(_request(name, taken).SerializeToString())
 
 
 def _request(signature: str, inputs: dict[str, Any]) -> Any:

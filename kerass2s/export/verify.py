@@ -17,13 +17,19 @@ import tensorflow as tf
 
 from kerass2s.codec import Codec
 from kerass2s.data.padding import padded
-from kerass2s.decoding import Hypothesis, parse_search
+from kerass2s.decoding import Hypothesis, Search, search_spec
 from kerass2s.errors import ExportError, UserError
-from kerass2s.export.describe import described_codec, raw_signature, read_onnx, read_saved_model_description
+from kerass2s.export.describe import (
+    described_codec,
+    described_search,
+    raw_signature,
+    read_onnx,
+    read_saved_model_description,
+)
 from kerass2s.export.graph import ids_graph, inputs_spec
 from kerass2s.export.manifest import MANIFEST, check_manifest, onnx_files, saved_models
 from kerass2s.export.predictor import is_saved_model
-from kerass2s.inference import Inference, Search
+from kerass2s.inference import Inference
 from kerass2s.presets import load_preset
 
 TOLERANCE = 1e-4
@@ -127,8 +133,8 @@ def _description(path: Path) -> dict[str, str]:
 
 def _check(path: Path, description: dict[str, str], model: Inference | None) -> Check:
     codec = described_codec(description)
-    search = description["search"]
-    probes = make_probes(codec, parse_search(search))
+    search = described_search(description)
+    probes = make_probes(codec, search)
     answers = replay(path, probes, codec, raw_signature(description))
     differences: list[str] = []
     if model is not None:
@@ -139,7 +145,7 @@ def _check(path: Path, description: dict[str, str], model: Inference | None) -> 
         if "texts" in answers:
             for probe, given in zip(probes, json.loads(str(answers["texts"])), strict=True):
                 differences += [f"{probe.name}: {line}" for line in live.compare_texts(probe, given)]
-    return Check(str(path), search, model is not None, len(probes), tuple(differences))
+    return Check(str(path), search_spec(search), model is not None, len(probes), tuple(differences))
 
 
 # === Probes ===
@@ -216,11 +222,11 @@ def _storable(value: np.ndarray) -> np.ndarray:
 class _Live:
     """The live model's answers with the export's search."""
 
-    def __init__(self, model: Inference, search: str) -> None:
+    def __init__(self, model: Inference, search: Search) -> None:
         self.model = model
-        self.search = parse_search(search)
-        spec = inputs_spec(model.codec, self.search)
-        self._run = tf.function(ids_graph(model, self.search), input_signature=tuple(spec.values()))
+        self.search = search
+        spec = inputs_spec(model.codec, search)
+        self._run = tf.function(ids_graph(model, search), input_signature=tuple(spec.values()))
 
     def compare_raw(self, probe: Probe, given: dict[str, np.ndarray], codec: Codec) -> Iterator[str]:
         expected = self._run(*map(tf.constant, probe.inputs.values()))

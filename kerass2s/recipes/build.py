@@ -40,6 +40,7 @@ FEEDINGS = {
     "scheduled_sampling": "ScheduledSampling",
     "multi_step": "MultiStep",
     "two_pass": "TwoPass",
+    "truncated_back_propagation": "TruncatedBackPropagation",
 }
 DECAYS = {
     "constant": "ConstantDecay",
@@ -160,7 +161,7 @@ def feeding(recipe: Recipe) -> Feeding | None:
 
 
 def _named(key: str, tree: Mapping[str, Any], kinds: Mapping[str, str], seed: int) -> Any:
-    """Makes the object that `{name: ..., argument: value, ...}` describes; a mapping in it is a decay."""
+    """Makes the object that `{name: ..., argument: value, ...}` describes; a mapping in it is a decay or a feeding."""
     from kerass2s import training
 
     one_of(f"{key}.name", str(tree.get("name")), list(kinds))
@@ -176,7 +177,7 @@ def _named(key: str, tree: Mapping[str, Any], kinds: Mapping[str, str], seed: in
                 f"unknown key `{key}.{name}`.{suggestion(name, taken)} Known: {known}. Received: {name!r}"
             )
         if isinstance(value, dict):
-            values[name] = _named(f"{key}.{name}", value, DECAYS, seed)
+            values[name] = _named(f"{key}.{name}", value, FEEDINGS if name == "feeding" else DECAYS, seed)
         else:
             values[name] = number(value) if isinstance(value, str) else value
     try:

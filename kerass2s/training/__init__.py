@@ -13,9 +13,11 @@ from kerass2s.training.feeding import (
     TeacherForcingRatio,
     TwoPass,
 )
+from kerass2s.training.gradients import GradientNorms, gradient_norms
 from kerass2s.training.metrics import Perplexity, SequenceAccuracy, TokenAccuracy
 from kerass2s.training.objectives import TokenCrossentropy
 from kerass2s.training.risk import MinimumRisk, mismatch, token_error_rate
+from kerass2s.training.truncation import TruncatedBackPropagation
 
 __all__ = [
     "ConstantDecay",
@@ -26,6 +28,7 @@ __all__ = [
     "Feeding",
     "FreeRunning",
     "FreeRunningValidation",
+    "GradientNorms",
     "InverseSigmoidDecay",
     "LinearDecay",
     "MinimumRisk",
@@ -37,9 +40,11 @@ __all__ = [
     "TeacherForcingRatio",
     "TokenAccuracy",
     "TokenCrossentropy",
+    "TruncatedBackPropagation",
     "TwoPass",
     "compare_outputs",
     "distill",
+    "gradient_norms",
     "measure_exposure",
     "mismatch",
     "token_error_rate",

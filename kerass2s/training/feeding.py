@@ -13,7 +13,8 @@ from kerass2s.context import choose
 from kerass2s.decoders import Decoder
 from kerass2s.decoders.base import Start
 from kerass2s.decoding import StepOutput
-from kerass2s.decoding.search import LONGEST, Step, any_batch, check_whole, may_grow
+from kerass2s.decoding.checks import LONGEST, check_whole
+from kerass2s.decoding.search import Step, any_batch, may_grow
 from kerass2s.errors import ConfigError
 from kerass2s.text import PAD_ID
 from kerass2s.training.decay import Decay

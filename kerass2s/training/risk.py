@@ -11,7 +11,8 @@ import tensorflow as tf
 from kerass2s.decoders import Decoder
 from kerass2s.decoders.base import Start
 from kerass2s.decoding import StepOutput
-from kerass2s.decoding.search import LONGEST, Tensors, check_whole, search_loop, write
+from kerass2s.decoding.checks import LONGEST, check_whole
+from kerass2s.decoding.search import Tensors, search_loop, write
 from kerass2s.errors import ConfigError
 from kerass2s.text import END_ID, PAD_ID
 from kerass2s.training.feedback import TOKENS

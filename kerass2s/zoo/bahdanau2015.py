@@ -7,11 +7,12 @@ step by step in training, so it is slower to train than `luong2015` without inpu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kerass2s.attention import AdditiveAttention
 from kerass2s.codec import TextCodec
 from kerass2s.decoders import AttentionalDecoder, MaxoutReadout, PreviousStateCell, Readout
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 from kerass2s.recurrence import RecurrentStack
@@ -30,6 +31,10 @@ class Config:
 
     s_0 = tanh(W_s h_1), h_1 of the backward reading, as in appendix A.2.2. The readout sees s_i where the appendix has
     s_{i-1}, and Keras' GRU applies the reset gate after the recurrent product, not before.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `readout_units`.
     """
 
     cell: str = "gru"
@@ -39,6 +44,9 @@ class Config:
     readout_units: int = 64
     encoder_layers: int = 1
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
+    tie_embeddings: bool = False
 
 
 PRESETS = {
@@ -50,19 +58,25 @@ PRESETS = {
 def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, AttentionalDecoder]:
     """Build encoder and decoder."""
     sizes = {"cell": config.cell, "units": config.units}
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
     encoder = RecurrentEncoder(
         Tokens(codec.source_size, config.embedding_size),
         **sizes,
         layers=config.encoder_layers,
         bidirectional=True,
-        dropout=config.dropout,
+        dropout=dropping,
         summary="first_backward",
     )
     target = Tokens(codec.target_size, config.embedding_size)
     return encoder, AttentionalDecoder(
         target,
         config.units,
-        PreviousStateCell(RecurrentStack(**sizes), AdditiveAttention(config.attention_units), 2 * config.units),
-        Readout(target.size, MaxoutReadout(config.readout_units), config.dropout),
-        dropout=config.dropout,
+        PreviousStateCell(
+            RecurrentStack(**sizes, dropout=replace(dropping, rate=0.0)),
+            AdditiveAttention(config.attention_units),
+            2 * config.units,
+        ),
+        Readout(target.size, MaxoutReadout(config.readout_units), dropping),
+        dropout=dropping,
+        tie_embeddings=config.tie_embeddings,
     )

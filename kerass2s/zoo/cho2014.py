@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from kerass2s.codec import TextCodec
 from kerass2s.decoders import RecurrentDecoder
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 
@@ -29,12 +30,19 @@ class Config:
 
     The context c is h_N itself, without the layer tanh(V h_N) of the paper's appendix. The decoder's candidate takes
     C c outside the reset gate, and Keras' GRU applies that gate after the recurrent product, not before.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `readout_units`.
     """
 
     embedding_size: int = 64
     units: int = 128
     readout_units: int = 64
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
+    tie_embeddings: bool = False
 
 
 PRESETS = {
@@ -45,15 +53,14 @@ PRESETS = {
 
 def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, RecurrentDecoder]:
     """Build encoder and decoder."""
-    sizes = {"cell": "gru", "units": config.units}
-    encoder = RecurrentEncoder(
-        Tokens(codec.source_size, config.embedding_size), **sizes, dropout=config.dropout, summary="last"
-    )
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
+    sizes = {"cell": "gru", "units": config.units, "dropout": dropping}
+    encoder = RecurrentEncoder(Tokens(codec.source_size, config.embedding_size), **sizes, summary="last")
     return encoder, RecurrentDecoder(
         Tokens(codec.target_size, config.embedding_size),
         config.units,
         **sizes,
-        dropout=config.dropout,
         bridge="dense",
         readout_units=config.readout_units,
+        tie_embeddings=config.tie_embeddings,
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from kerass2s.attention import AdditiveAttention
 from kerass2s.codec import TextCodec
 from kerass2s.decoders import AttentionalDecoder, PreviousStateCell, Readout
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 from kerass2s.recurrence import RecurrentStack
@@ -34,6 +35,10 @@ class Config:
     The encoder's bottom layer reads both ways, U each (section 3.2). Equation 4 is an additive attention with one
     hidden layer, asked by the bottom decoder layer's previous output. The paper does not say what the decoder starts
     from: here it is zeros, so that all it knows of the source comes by attention.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `units`.
     """
 
     embedding_size: int = 64
@@ -41,6 +46,9 @@ class Config:
     attention_units: int = 128
     layers: int = 3
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
+    tie_embeddings: bool = False
 
 
 PRESETS = {
@@ -53,7 +61,8 @@ PRESETS = {
 
 def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, AttentionalDecoder]:
     """Build encoder and decoder."""
-    sizes = {"cell": "lstm", "units": config.units, "dropout": config.dropout, "residual": RESIDUAL}
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
+    sizes = {"cell": "lstm", "units": config.units, "dropout": dropping, "residual": RESIDUAL}
     encoder = RecurrentEncoder(
         Tokens(codec.source_size, config.embedding_size),
         **sizes,
@@ -66,7 +75,8 @@ def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, Attention
         target,
         summary_size,
         PreviousStateCell(RecurrentStack(**sizes), AdditiveAttention(config.attention_units), memory_size),
-        Readout(target.size, dropout=config.dropout),
+        Readout(target.size, dropout=dropping),
         upper=RecurrentStack(**sizes, layers=config.layers - 1, below=1) if config.layers > 1 else None,
         bridge="zero",
+        tie_embeddings=config.tie_embeddings,
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from kerass2s.codec import TextCodec
 from kerass2s.decoders import HardAttentionDecoder
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 
@@ -28,6 +29,9 @@ class Config:
     """Sizes; the default trains on 2 cores. `units` is U of one direction and of the decoder.
 
     `transitions` is "free" (0-HARD), "monotonic" (0-MONO) or "jumps" (1-MONO, of at most `longest_jump`).
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016).
     """
 
     cell: str = "lstm"
@@ -39,6 +43,8 @@ class Config:
     transitions: str = "monotonic"
     longest_jump: int = 5
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
 
 
 # "paper" has the sizes of the authors' runs on grapheme-to-phoneme conversion (github.com/shijie-wu/neural-transducer,
@@ -51,7 +57,8 @@ PRESETS = {
 
 def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, HardAttentionDecoder]:
     """Build encoder and decoder."""
-    sizes = {"cell": config.cell, "units": config.units, "dropout": config.dropout}
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
+    sizes = {"cell": config.cell, "units": config.units, "dropout": dropping}
     encoder = RecurrentEncoder(
         Tokens(codec.source_size, config.embedding_size), **sizes, layers=config.encoder_layers, bidirectional=True
     )

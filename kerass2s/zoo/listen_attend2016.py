@@ -15,6 +15,7 @@ import keras
 from kerass2s.attention import DotAttention
 from kerass2s.codec import VectorTextCodec
 from kerass2s.decoders import AttentionalDecoder, DenseReadout, FeedingCell, Readout
+from kerass2s.dropout import Dropping
 from kerass2s.elements import OneHotTokens, Vectors
 from kerass2s.encoders import PyramidalEncoder
 from kerass2s.recurrence import RecurrentStack
@@ -35,6 +36,9 @@ class Config:
     The paper states 40 log-mel features a frame, three pyramidal layers of 512 nodes (256 a direction) on a
     bidirectional LSTM, and a speller of two LSTMs of 512. It does not state the sizes of the networks phi, psi and of
     the readout; here they have the speller's width in "paper".
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016).
     """
 
     source_size: int = 40
@@ -45,6 +49,8 @@ class Config:
     attention_units: int = 64
     readout_units: int = 64
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
 
 
 PRESETS = {
@@ -103,15 +109,16 @@ def build(config: Config, codec: VectorTextCodec) -> tuple[PyramidalEncoder, Att
     The speller: s_i = RNN(s_{i-1}, y_{i-1}, c_{i-1}), c_i = AttentionContext(s_i, h) and a network of [s_i; c_i] that
     reads out the characters (section 3.2, equations 6 to 8). It begins with zeros, and y is one-hot.
     """
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
     listener = PyramidalEncoder(
-        Vectors(codec.source_size), units=config.units, layers=config.pyramid_layers, dropout=config.dropout
+        Vectors(codec.source_size), units=config.units, layers=config.pyramid_layers, dropout=dropping
     )
-    stack = RecurrentStack("lstm", config.speller_units, config.speller_layers, config.dropout)
+    stack = RecurrentStack("lstm", config.speller_units, config.speller_layers, dropping)
     memory_size = 2 * config.units
     return listener, AttentionalDecoder(
         OneHotTokens(codec.target_size),
         memory_size,
         FeedingCell(stack, ContentAttention(config.attention_units), memory_size),
-        Readout(codec.target_size, DenseReadout(config.readout_units), config.dropout),
+        Readout(codec.target_size, DenseReadout(config.readout_units), dropping),
         bridge="zero",
     )

@@ -16,6 +16,7 @@ from kerass2s.attention import SCORES, LocalAttention
 from kerass2s.codec import TextCodec
 from kerass2s.context import choose
 from kerass2s.decoders import AttentionalDecoder, Decoder, FeedingCell, PostAttentionDecoder, Readout
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 from kerass2s.recurrence import RecurrentStack
@@ -37,6 +38,10 @@ class Config:
     (section 3.3) the attentional vector of equation 5 is part of the next step's input; without it training runs all
     positions at once. The encoder may read both ways and the layers may have residual connections, which the paper's
     do not. The paper's `bridge` passes the encoder's final states on, which needs two stacks of one shape.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `units`.
     """
 
     cell: str = "lstm"
@@ -53,6 +58,9 @@ class Config:
     input_feeding: bool = False
     bridge: str = "dense"
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
+    tie_embeddings: bool = False
 
 
 PRESETS = {
@@ -75,10 +83,11 @@ PRESETS = {
 
 def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, Decoder]:
     """Build encoder and decoder."""
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
     sizes = {
         "cell": config.cell,
         "units": config.units,
-        "dropout": config.dropout,
+        "dropout": dropping,
         "residual": int(config.residual),
     }
     encoder = RecurrentEncoder(
@@ -94,9 +103,10 @@ def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, Decoder]:
     if choose("alignment", config.alignment, {"global": False, "local_p": True}):
         attention = LocalAttention(attention, config.units, config.window)
     target = Tokens(codec.target_size, config.embedding_size)
+    ends = {"bridge": config.bridge, "tie_embeddings": config.tie_embeddings}
     if not config.input_feeding:
         return encoder, PostAttentionDecoder(
-            target, summary_size, memory_size, attention, **sizes, layers=config.decoder_layers, bridge=config.bridge
+            target, summary_size, memory_size, attention, **sizes, layers=config.decoder_layers, **ends
         )
     cell = FeedingCell(
         RecurrentStack(**sizes, layers=config.decoder_layers),
@@ -104,5 +114,5 @@ def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, Decoder]:
         memory_size,
         feed=keras.layers.Dense(config.units, activation="tanh", name="combine"),
     )
-    readout = Readout(target.size, dropout=config.dropout)
-    return encoder, AttentionalDecoder(target, summary_size, cell, readout, bridge=config.bridge)
+    readout = Readout(target.size, dropout=dropping)
+    return encoder, AttentionalDecoder(target, summary_size, cell, readout, **ends)

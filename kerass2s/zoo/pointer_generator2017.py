@@ -8,11 +8,12 @@ or there is nothing to copy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kerass2s.attention import AdditiveAttention
 from kerass2s.codec import CopyCodec
 from kerass2s.decoders import AttentionalDecoder, PointerCell, PointerReadout
+from kerass2s.dropout import Dropping
 from kerass2s.elements import OpenTokens
 from kerass2s.encoders import PointingEncoder
 from kerass2s.recurrence import RecurrentStack
@@ -31,6 +32,10 @@ class Config:
     """Sizes; the default trains on 2 cores. `units` is U of one direction and of the decoder.
 
     With `coverage` the attention sees what it has attended to, and is trained not to repeat it by `coverage_weight`.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `units`.
     """
 
     embedding_size: int = 64
@@ -39,6 +44,9 @@ class Config:
     coverage: bool = False
     coverage_weight: float = 1.0
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
+    tie_embeddings: bool = False
 
 
 # The paper uses one embedding on both sides, this has one on each. Its coverage came in at the end of training.
@@ -57,15 +65,16 @@ def codec(
 
 def build(config: Config, codec: CopyCodec) -> tuple[PointingEncoder, AttentionalDecoder]:
     """Build encoder and decoder."""
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
     encoder = PointingEncoder(
         OpenTokens(codec.source_size, config.embedding_size),
         codec.copy_table(),
         codec.target_size,
         units=config.units,
-        dropout=config.dropout,
+        dropout=dropping,
     )
     cell = PointerCell(
-        RecurrentStack("lstm", config.units),
+        RecurrentStack("lstm", config.units, dropout=replace(dropping, rate=0.0)),
         AdditiveAttention(config.attention_units),
         2 * config.units,
         input_size=config.embedding_size,
@@ -74,7 +83,7 @@ def build(config: Config, codec: CopyCodec) -> tuple[PointingEncoder, Attentiona
     readout = PointerReadout(
         codec.target_size,
         config.units,
-        dropout=config.dropout,
+        dropout=dropping,
         coverage=config.coverage_weight if config.coverage else None,
     )
     return encoder, AttentionalDecoder(
@@ -82,6 +91,7 @@ def build(config: Config, codec: CopyCodec) -> tuple[PointingEncoder, Attentiona
         2 * config.units,
         cell,
         readout,
-        dropout=config.dropout,
+        dropout=dropping,
         bridge="pass",
+        tie_embeddings=config.tie_embeddings,
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from kerass2s.codec import SeriesCodec
 from kerass2s.decoders import RecurrentDecoder
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Vectors
 from kerass2s.encoders import RecurrentEncoder
 from kerass2s.text import SentencePieceTokenizer
@@ -32,6 +33,8 @@ class Config:
 
     `first` is what the decoder is fed before its first output: "last", the first `target_size` features of the last
     observed vector, or "zeros". The preset "paper" has the four layers of 1000 cells of Sutskever et al. (2014).
+
+    Off by default: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and Ghahramani 2016).
     """
 
     source_size: int = 1
@@ -41,6 +44,8 @@ class Config:
     units: int = 64
     layers: int = 1
     dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
 
 
 PRESETS = {
@@ -58,7 +63,8 @@ def codec(
 
 def build(config: Config, codec: SeriesCodec) -> tuple[RecurrentEncoder, RecurrentDecoder]:
     """Build encoder and decoder; the final states of the one are the first of the other."""
-    sizes = {"cell": config.cell, "units": config.units, "layers": config.layers, "dropout": config.dropout}
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
+    sizes = {"cell": config.cell, "units": config.units, "layers": config.layers, "dropout": dropping}
     encoder = RecurrentEncoder(Vectors(codec.source_size), **sizes, summary="state")
     summary_size = encoder.output["summary"].shape[-1]
     return encoder, RecurrentDecoder(Vectors(codec.target_size), summary_size, **sizes, bridge="pass")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from kerass2s.codec import TextCodec
 from kerass2s.decoders import RecurrentDecoder
+from kerass2s.dropout import Dropping
 from kerass2s.elements import Tokens
 from kerass2s.encoders import RecurrentEncoder
 
@@ -28,12 +29,19 @@ class Config:
     """Sizes; the default trains on 2 cores.
 
     With the paper's vocabularies, 160,000 and 80,000 words, its preset has the 384 million weights of section 3.4.
+
+    No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
+    Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
+    must then be `units`.
     """
 
     embedding_size: int = 64
     units: int = 128
     layers: int = 2
     dropout: float = 0.1
+    recurrent_dropout: float = 0.0
+    variational_dropout: bool = False
+    tie_embeddings: bool = False
     reverse_source: bool = True
 
 
@@ -45,11 +53,11 @@ PRESETS = {
 
 def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, RecurrentDecoder]:
     """Build encoder and decoder."""
-    sizes = {"cell": "lstm", "units": config.units, "layers": config.layers}
+    dropping = Dropping(config.dropout, config.recurrent_dropout, config.variational_dropout)
+    sizes = {"cell": "lstm", "units": config.units, "layers": config.layers, "dropout": dropping}
     encoder = RecurrentEncoder(
         Tokens(codec.source_size, config.embedding_size),
         **sizes,
-        dropout=config.dropout,
         summary="state",
         reverse=config.reverse_source,
     )
@@ -58,6 +66,6 @@ def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, Recurrent
         Tokens(codec.target_size, config.embedding_size),
         summary_size,
         **sizes,
-        dropout=config.dropout,
         bridge="pass",
+        tie_embeddings=config.tie_embeddings,
     )

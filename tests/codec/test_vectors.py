@@ -75,8 +75,8 @@ def test_a_search_for_other_targets_is_refused(
         with pytest.raises(ConfigError, match="rollout:24. Received: "):
             values.settings(search)
     for tokens in (VectorTextCodec("some", 1, target_tokenizer), TextCodec("some", source_tokenizer, target_tokenizer)):
-        assert tokens.settings(BeamSearch()) == {}
-        with pytest.raises(ConfigError, match=r"greedy or beam. Received: Rollout\(horizon=7\)"):
+        assert tokens.settings(BeamSearch()) == {"max_length": 256, "length_penalty": 0.0}
+        with pytest.raises(ConfigError, match=r"greedy, beam or sample. Received: Rollout\(horizon=7\)"):
             tokens.settings(Rollout(7))
 
 

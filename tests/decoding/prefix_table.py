@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import tensorflow as tf
 
-from kerass2s.decoding import StepOutput
+from kerass2s.decoding import Source, StepOutput
 
 VOCABULARY = 6
 START, END = 2, 3
@@ -27,11 +27,12 @@ class PrefixTable:
         logits = generator.normal(size=(batch, BASE**max_length, VOCABULARY)) * sharpness
         self.logits = logits.astype(np.float32)
 
-    def begin(self, items: list[int] | None = None) -> tuple[dict, dict, tf.Tensor]:
-        """Returns state, memory and first ids for these items, all by default."""
+    def begin(self, items: list[int] | None = None) -> tuple[dict, dict, tf.Tensor, Source]:
+        """Returns state, memory, first ids and source for these items, all by default."""
         items = list(range(len(self.logits))) if items is None else items
         state = {"prefix": tf.fill([len(items)], -1), "deep": {"length": tf.zeros([len(items), 1], tf.int32)}}
-        return state, {"table": tf.gather(self.logits, tf.constant(items, tf.int32))}, tf.fill([len(items)], START)
+        table = tf.gather(self.logits, tf.constant(items, tf.int32))
+        return state, {"table": table}, tf.fill([len(items)], START), source_of(items)
 
     def step(self, ids: tf.Tensor, state: dict, memory: dict) -> StepOutput:
         """Follows the prefix by `ids`, unless `ids` is START; ended rows stay in range by a modulo."""
@@ -56,6 +57,12 @@ class PrefixTable:
         """Returns every possible hypothesis with its score, best first."""
         every = (tokens for length in range(self.max_length + 1) for tokens in product(TOKENS, repeat=length))
         return sorted(((self.score(item, tokens, penalty), tokens) for tokens in every), reverse=True)
+
+
+def source_of(items: list[int]) -> Source:
+    """Returns sources of two elements, each with its own content."""
+    content = tf.tile(tf.constant(items, tf.int32, [len(items), 1]), [1, 2])
+    return Source.of(content, tf.fill([len(items)], 2))
 
 
 def number(prefix: tuple[int, ...]) -> int:

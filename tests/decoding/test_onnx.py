@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from kerass2s.decoding import BeamSearch, GreedySearch, StepOutput
+from kerass2s.decoding import BeamSearch, GreedySearch, Source, StepOutput
 
 UNITS, VOCABULARY = 8, 9
 
@@ -39,7 +39,8 @@ def graph_of(search: GreedySearch | BeamSearch, model: TinyAttention):
     def run(memory: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, tf.Tensor]:
         mask = tf.range(tf.shape(memory)[1])[None, :] < source_lengths[:, None]
         first = tf.fill(tf.shape(source_lengths), 2)
-        result = search(model.step, {"hidden": memory[:, 0, :]}, {"memory": memory, "mask": mask}, first)
+        source = Source.of(tf.cast(memory[:, :, 0] * 100, tf.int32), source_lengths)
+        result = search(model.step, {"hidden": memory[:, 0, :]}, {"memory": memory, "mask": mask}, first, source)
         return {name: tf.identity(part, name) for name, part in result._asdict().items() if part is not None}
 
     signature = [tf.TensorSpec([None, None, UNITS], name="memory"), tf.TensorSpec([None], tf.int32, "source_lengths")]

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from kerass2s.decoding import Rollout, StepOutput, parse_search, search_spec
+from kerass2s.decoding import Rollout, Source, StepOutput, parse_search, search_spec
 from kerass2s.errors import ConfigError
 
 
@@ -24,12 +24,13 @@ class Accumulator:
         total = state["total"] + values
         return StepOutput(total + memory["more"], {"total": total}, values if self.aligned else None)
 
-    def begin(self, rows: int) -> tuple[dict, dict, tf.Tensor]:
-        """Returns state, memory and first vectors."""
+    def begin(self, rows: int) -> tuple[dict, dict, tf.Tensor, Source]:
+        """Returns state, memory, first vectors and sources."""
         return (
             {"total": tf.zeros([rows, 1])},
             {"more": tf.ones([rows, 1])},
             tf.reshape(tf.range(float(rows)), [rows, 1]),
+            Source.of(tf.zeros([rows, 1, 1]), tf.ones([rows], tf.int32)),
         )
 
 
@@ -59,7 +60,8 @@ def test_onnxruntime_rolls_out_the_same_for_any_horizon() -> None:
     @tf.function(input_signature=signature)
     def function(first: tf.Tensor, horizon: tf.Tensor) -> dict[str, tf.Tensor]:
         step = Accumulator(aligned=True).step
-        found = Rollout()(step, {"total": first * 0}, {"more": first * 0 - 0.5}, first, horizon=horizon)
+        source = Source.of(first[:, None], tf.ones([tf.shape(first)[0]], tf.int32))
+        found = Rollout()(step, {"total": first * 0}, {"more": first * 0 - 0.5}, first, source, horizon=horizon)
         return {name: tf.identity(part, name) for name, part in found.named().items()}
 
     with warnings.catch_warnings():

@@ -51,7 +51,7 @@ def test_other_ways_to_write_the_default_beam(spec: str):
     [
         ("", "known: greedy, beam"),
         ("beem:5", "did you mean 'beam'?"),
-        ("sample:temperature=0.8,top_k=40", "known: greedy, beam"),
+        ("sampel:temperature=0.8,top_k=40", "did you mean 'sample'?"),
         ("Greedy", "did you mean 'greedy'?"),
         ("beam:0", "width must be a whole number from 1"),
         ("beam:-1", "width must be a whole number from 1"),

@@ -31,11 +31,14 @@ def test_names_types_and_dimensions(exported: Path):
     assert interface(graph.input) == {
         "source_ids": (int32, ["batch", "source_time"]),
         "source_lengths": (int32, ["batch"]),
+        "max_length": (int32, []),
+        "length_penalty": (float32, []),
     }
     assert interface(graph.output) == {
         "target_ids": (int32, ["batch", "beams", "target_time"]),
         "target_lengths": (int32, ["batch", "beams"]),
         "scores": (float32, ["batch", "beams"]),
+        "token_scores": (float32, ["batch", "beams", "token_time"]),
         "alignments": (float32, ["batch", "beams", "target_time", "source_time"]),
     }
 

@@ -65,7 +65,7 @@ def test_warm_up_requests_run(loaded: Any, exported: Path):
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
         loaded.signatures[request.model_spec.signature_name](**inputs)
         asked.add(request.model_spec.signature_name)
-    assert asked == {"serving_default", "n_best", "ids"}
+    assert asked == {"serving_default", "n_best", "ids", "ids_with_settings", "n_best_with_settings"}
 
 
 def test_it_describes_itself(exported: Path, live: Seq2Seq):

@@ -125,7 +125,7 @@ def test_streams_that_are_empty_or_wrong(model: Seq2Seq):
     assert list(model.generate(iter([]))) == []
     with pytest.raises(ConfigError, match="Received: 0"):
         model.generate(iter(["cat"]), window=0)
-    with pytest.raises(UserError, match="greedy or beam"):
+    with pytest.raises(UserError, match="targets are tokens"):
         from kerass2s import Rollout
 
         model.generate(iter(["cat"]), Rollout(3))

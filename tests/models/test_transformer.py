@@ -188,7 +188,7 @@ def test_only_an_embedding_can_be_tied(elements: object) -> None:
 
 
 def test_a_tied_embedding_must_be_as_wide_as_the_decoder() -> None:
-    with pytest.raises(ConfigError, match="as wide as the decoder, 8"):
+    with pytest.raises(ConfigError, match="as wide as what is read out of the decoder, 8"):
         TransformerDecoder(Tokens(9, 6), 8, **SIZES)
 
 

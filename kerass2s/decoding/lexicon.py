@@ -1,0 +1,61 @@
+"""A trie of token sequences as two flat arrays, which a graph walks by adding and gathering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from kerass2s.text import END_ID
+
+ROOT = 0
+_FREE, _TAKEN = -1, -2
+
+
+def double_array(sequences: Iterable[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the trie of sequences, each with END after it, as `base int32 [P]` and `check int32 [P]` (Aoe 1989).
+
+    A node is the number of its place; the root is 0. Its child by token c stands at place `base[node] + c`, and is
+    there if `check[base[node] + c] == node`. The children of one node stand in gaps between those of others, so there
+    are hardly more places than nodes. The last place is nobody's, for what would point beyond it.
+
+    With the tokens 4 and 5 and the sequences `[4]` and `[5]`, END is 3:
+
+        place    0   1   2   3   4   5   6   7
+        node    root     -end    4   5  -end  none
+    """
+    base, check = [0], [_TAKEN]
+    waiting, free = [(ROOT, _grow(sequences))], 1
+    while waiting:
+        node, children = waiting.pop()
+        if not children:
+            continue
+        while free < len(check) and check[free] != _FREE:
+            free += 1
+        base[node] = start = _fit(sorted(children), check, free)
+        lack = start + max(children) + 1 - len(check)
+        base += [0] * lack
+        check += [_FREE] * lack
+        for token, below in children.items():
+            check[start + token] = node
+            waiting.append((start + token, below))
+    return np.array([*base, 0], np.int32), np.array([*check, _FREE], np.int32)
+
+
+def _grow(sequences: Iterable[Sequence[int]]) -> dict[int, Any]:
+    """Returns the trie as a dict of dicts by token."""
+    root: dict[int, Any] = {}
+    for sequence in sequences:
+        node = root
+        for token in (*sequence, END_ID):
+            node = node.setdefault(token, {})
+    return root
+
+
+def _fit(tokens: list[int], check: list[int], free: int) -> int:
+    """Returns the first base by which all tokens come to free places, `free` being the first of those."""
+    start = max(0, free - tokens[0])
+    while any(place < len(check) and check[place] != _FREE for place in (start + token for token in tokens)):
+        start += 1
+    return start
