@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerass2s import zoo
+    from kerass2s.confidence import Calibration, RiskCoverage, expected_calibration_error, risk_coverage
     from kerass2s.data import BucketByExamples, BucketByTokens, Pair, ShortFirst, read_pairs, read_parallel, split_pairs
     from kerass2s.decoding import (
         Banned,
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
         Rollout,
         SamplingSearch,
     )
+    from kerass2s.ensemble import Ensemble
     from kerass2s.errors import UserError
-    from kerass2s.presets import average_checkpoints
+    from kerass2s.presets import average_checkpoints, load_preset
     from kerass2s.seq2seq import Seq2Seq
     from kerass2s.text import Sampling, SentencePieceTokenizer
     from kerass2s.training import (
@@ -58,7 +60,9 @@ _ROOMS = {
     "BeamSearch": "decoding",
     "BucketByExamples": "data",
     "BucketByTokens": "data",
+    "Calibration": "confidence",
     "ConstantDecay": "training",
+    "Ensemble": "ensemble",
     "ExponentialDecay": "training",
     "ExposureBias": "training",
     "Forced": "decoding",
@@ -80,6 +84,7 @@ _ROOMS = {
     "Pair": "data",
     "Prefix": "decoding",
     "RepetitionPenalty": "decoding",
+    "RiskCoverage": "confidence",
     "Rollout": "decoding",
     "Sampling": "text",
     "SamplingSearch": "decoding",
@@ -95,9 +100,12 @@ _ROOMS = {
     "UserError": "errors",
     "average_checkpoints": "presets",
     "distill": "training",
+    "expected_calibration_error": "confidence",
     "gradient_norms": "training",
+    "load_preset": "presets",
     "read_pairs": "data",
     "read_parallel": "data",
+    "risk_coverage": "confidence",
     "split_pairs": "data",
 }
 
@@ -106,7 +114,9 @@ __all__ = [
     "BeamSearch",
     "BucketByExamples",
     "BucketByTokens",
+    "Calibration",
     "ConstantDecay",
+    "Ensemble",
     "ExponentialDecay",
     "ExposureBias",
     "Forced",
@@ -128,6 +138,7 @@ __all__ = [
     "Pair",
     "Prefix",
     "RepetitionPenalty",
+    "RiskCoverage",
     "Rollout",
     "Sampling",
     "SamplingSearch",
@@ -143,9 +154,12 @@ __all__ = [
     "UserError",
     "average_checkpoints",
     "distill",
+    "expected_calibration_error",
     "gradient_norms",
+    "load_preset",
     "read_pairs",
     "read_parallel",
+    "risk_coverage",
     "split_pairs",
     "zoo",
 ]

@@ -51,6 +51,14 @@ def evaluate_texts(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> dict[str
     }
 
 
+def are_right(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> list[bool]:
+    """Tells of each hypothesis whether its tokens equal those of any accepted target, as `sequence_accuracy` counts."""
+    return [
+        any(hypothesis.split() == target.split() for target in pair.targets)
+        for hypothesis, pair in zip(hypotheses, pairs, strict=True)
+    ]
+
+
 def closest(hypothesis: str, targets: Sequence[str]) -> tuple[int, int]:
     """Returns the edits to the closest target and the tokens of that target; of equals the first."""
     from rapidfuzz.distance import Levenshtein

@@ -17,14 +17,25 @@ import numpy as np
 
 import kerass2s
 from kerass2s import zoo
+from kerass2s.confidence import Calibration
+from kerass2s.ensemble import ENSEMBLE, Ensemble
 from kerass2s.errors import ConfigError, PresetError
+from kerass2s.inference import Inference
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
 
-__all__ = ["average_checkpoints", "load_preset", "names", "save_preset"]
+__all__ = [
+    "average_checkpoints",
+    "load_calibration",
+    "load_preset",
+    "load_single",
+    "names",
+    "save_calibration",
+    "save_preset",
+]
 
 FORMAT = 1
-CONFIG, WEIGHTS = "config.json", "model.weights.h5"
+CONFIG, WEIGHTS, CONFIDENCE = "config.json", "model.weights.h5", "confidence.json"
 TOKENIZERS = {"source": "source.spm", "target": "target.spm"}
 KEYS = {"format", "kerass2s_version", "architecture", "config", "files"}
 BUNDLED = Path(__file__).resolve().parent.parent / "exported"
@@ -35,30 +46,63 @@ def names() -> list[str]:
     return sorted(path.parent.parent.name for path in BUNDLED.glob(f"*/preset/{CONFIG}"))
 
 
-def save_preset(model: Seq2Seq, directory: Any) -> None:
-    """Write `model` into `directory`, all or nothing: files are complete before any takes its name."""
+def save_preset(model: Inference, directory: Any) -> None:
+    """Write `model` into `directory`, all or nothing: files are complete before any takes its name.
+
+    An ensemble becomes one preset for each member, in `member_0`, `member_1`, …, and a config.json that has the
+    checksums of theirs.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".preset-", dir=directory))
     try:
-        _without_optimizer(model).save_weights(made / WEIGHTS)
-        files = [WEIGHTS]
-        for side, tokenizer in model.codec.tokenizers().items():
-            tokenizer.save(made / TOKENIZERS[side])
-            files.append(TOKENIZERS[side])
-        config = {
-            "format": FORMAT,
-            "kerass2s_version": kerass2s.__version__,
-            "architecture": model.architecture,
-            "config": asdict(model.config),
-            "files": {name: _sha256(made / name) for name in files},
-        }
-        (made / CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if isinstance(model, Ensemble):
+            config, files = {"average": model.average}, _write_members(model, made)
+        else:
+            config, files = asdict(model.config), _write_network(model, made)
+        _write_config(made, model.architecture, config, files)
         # The config names the other files' checksums, so it comes last: a half-moved preset is refused, not loaded.
-        for name in (*files, CONFIG):
+        for name in (*dict.fromkeys(Path(file).parts[0] for file in files), CONFIG):
+            if (directory / name).is_dir():
+                shutil.rmtree(directory / name)
             os.replace(made / name, directory / name)
     finally:
         shutil.rmtree(made)
+
+
+def _write_network(model: Seq2Seq, directory: Path) -> list[str]:
+    """Write weights and tokenizers; return the names of the files."""
+    _without_optimizer(model).save_weights(directory / WEIGHTS)
+    tokenizers = model.codec.tokenizers()
+    for side, tokenizer in tokenizers.items():
+        tokenizer.save(directory / TOKENIZERS[side])
+    return [WEIGHTS, *(TOKENIZERS[side] for side in tokenizers)]
+
+
+def _write_members(model: Ensemble, directory: Path) -> list[str]:
+    """Write the members as presets; return the names of their configs."""
+    names = [f"member_{number}" for number in range(len(model.members))]
+    for name, member in zip(names, model.members, strict=True):
+        save_preset(member, directory / name)
+    return [f"{name}/{CONFIG}" for name in names]
+
+
+def _write_config(directory: Path, architecture: str, config: dict[str, Any], files: Sequence[str]) -> None:
+    content = {
+        "format": FORMAT,
+        "kerass2s_version": kerass2s.__version__,
+        "architecture": architecture,
+        "config": config,
+        "files": {name: _sha256(directory / name) for name in files},
+    }
+    _write_json(directory / CONFIG, content)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file that is either whole or as it was."""
+    made = path.with_name(f".{path.name}")
+    made.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(made, path)
 
 
 def _without_optimizer(model: Seq2Seq) -> Seq2Seq:
@@ -68,8 +112,8 @@ def _without_optimizer(model: Seq2Seq) -> Seq2Seq:
     return bare
 
 
-def load_preset(name: Any) -> Seq2Seq:
-    """Load a preset by its name or directory (or a directory that holds it as `preset/`).
+def load_preset(name: Any) -> Seq2Seq | Ensemble:
+    """Load a preset, a model's or an ensemble's, by its name or directory (or one that holds it as `preset/`).
 
     Raises:
         PresetError: no such preset, or a file of it is missing, damaged or not understood.
@@ -78,6 +122,30 @@ def load_preset(name: Any) -> Seq2Seq:
     config = _read_config(directory / CONFIG)
     for file, digest in config["files"].items():
         _check(directory / file, digest)
+    return (_load_ensemble if config["architecture"] == ENSEMBLE else _load_network)(directory, config)
+
+
+def load_single(name: Any) -> Seq2Seq:
+    """Load the preset of one model, as `load_preset` does.
+
+    Raises:
+        PresetError: as `load_preset`, or it is an ensemble's.
+    """
+    model = load_preset(name)
+    if isinstance(model, Ensemble):
+        raise PresetError(f"This takes the preset of one model, not of an ensemble. Received: {str(name)!r}")
+    return model
+
+
+def _load_ensemble(directory: Path, config: dict[str, Any]) -> Ensemble:
+    members = [directory / Path(file).parent for file in config["files"] if file != CONFIDENCE]
+    try:
+        return Ensemble([load_single(member) for member in members], **config["config"])
+    except (ConfigError, TypeError) as error:
+        raise PresetError(f"{directory / CONFIG}: not an ensemble. Received: {error}") from error
+
+
+def _load_network(directory: Path, config: dict[str, Any]) -> Seq2Seq:
     try:
         model = zoo.build(
             config["architecture"],
@@ -108,10 +176,10 @@ def average_checkpoints(presets: Sequence[Any]) -> Seq2Seq:
     """
     if not presets:
         raise PresetError(f"Averaging needs at least one preset. Received: {presets!r}")
-    model = load_preset(presets[0])
+    model = load_single(presets[0])
     sums = [np.array(weight, np.float64) for weight in model.get_weights()]
     for name in presets[1:]:
-        other = load_preset(name)
+        other = load_single(name)
         if other.get_config() != model.get_config():
             raise PresetError(
                 "Presets to be averaged must have one architecture, config and vocabulary. "
@@ -125,6 +193,64 @@ def average_checkpoints(presets: Sequence[Any]) -> Seq2Seq:
     ]
     model.set_weights(means)
     return model
+
+
+# === Confidence ===
+
+
+def save_calibration(name: Any, search: str, calibration: Calibration) -> Path:
+    """Write into a preset how outputs of a search are calibrated, and return the file; other searches' stay.
+
+    The preset's config.json gets the file's checksum. A model that is saved into the directory anew has none.
+
+    Args:
+        name: the preset's name or directory.
+        search: the spec of the search whose scores were calibrated.
+        calibration: what was fitted to them.
+
+    Raises:
+        PresetError: no such preset, or it is damaged.
+    """
+    directory = _locate(name)
+    config = _read_config(directory / CONFIG)
+    made = {**_read_calibrations(directory, config), search: asdict(calibration)}
+    files = {file: digest for file, digest in config["files"].items() if file != CONFIDENCE}
+    # The config does not name the file while it changes: a run that is cut short leaves a preset without one.
+    _write_json(directory / CONFIG, {**config, "files": files})
+    _write_json(directory / CONFIDENCE, made)
+    _write_json(directory / CONFIG, {**config, "files": {**files, CONFIDENCE: _sha256(directory / CONFIDENCE)}})
+    return directory / CONFIDENCE
+
+
+def load_calibration(name: Any, search: str) -> Calibration:
+    """Read from a preset how outputs of a search are calibrated.
+
+    Raises:
+        PresetError: no such preset, it is damaged, or it was not calibrated for that search.
+    """
+    directory = _locate(name)
+    found = _read_calibrations(directory, _read_config(directory / CONFIG))
+    if search not in found:
+        known = ", ".join(found) or "none"
+        raise PresetError(
+            f"{directory}: not calibrated for this search (calibrated: {known}); see `kerass2s calibrate`. "
+            f"Received: {search!r}"
+        )
+    try:
+        return Calibration(**found[search])
+    except (ConfigError, TypeError) as error:
+        raise PresetError(f"{directory / CONFIDENCE}: not a calibration. Received: {error}") from error
+
+
+def _read_calibrations(directory: Path, config: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Read the settings of each search's calibration; there are none where the config does not name the file."""
+    if CONFIDENCE not in config["files"]:
+        return {}
+    _check(directory / CONFIDENCE, config["files"][CONFIDENCE])
+    return json.loads((directory / CONFIDENCE).read_text(encoding="utf-8"))
+
+
+# === Files ===
 
 
 def _locate(name: Any) -> Path:
@@ -161,10 +287,18 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise PresetError(f"{path}: this version reads format {FORMAT}. Received: {config['format']!r}")
     if not isinstance(config["config"], dict) or not isinstance(config["files"], dict):
         raise PresetError(f"{path}: 'config' and 'files' must be objects. Received: {config}")
-    if WEIGHTS not in config["files"] or not set(config["files"]) <= {WEIGHTS, *TOKENIZERS.values()}:
-        known, found = ", ".join(TOKENIZERS.values()), sorted(config["files"])
-        raise PresetError(f"{path}: 'files' must name {WEIGHTS} and, of {known}, those there are. Received: {found}")
+    _check_files(path, config["architecture"], set(config["files"]) - {CONFIDENCE})
     return config
+
+
+def _check_files(path: Path, architecture: str, files: set[str]) -> None:
+    """Refuse files other than those of a model, or of an ensemble's members."""
+    members = {f"member_{number}/{CONFIG}" for number in range(len(files))}
+    if architecture == ENSEMBLE and files != members:
+        raise PresetError(f"{path}: 'files' must name member_0/{CONFIG} and so on. Received: {sorted(files)}")
+    if architecture != ENSEMBLE and not {WEIGHTS} <= files <= {WEIGHTS, *TOKENIZERS.values()}:
+        known, found = ", ".join(TOKENIZERS.values()), sorted(files)
+        raise PresetError(f"{path}: 'files' must name {WEIGHTS} and, of {known}, those there are. Received: {found}")
 
 
 def _check(path: Path, digest: str) -> None:

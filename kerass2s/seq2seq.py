@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec import Codec
-from kerass2s.data import Batching, Pair, ShortFirst
+from kerass2s.data import Batching, ShortFirst
 from kerass2s.data.curriculum import Pace
-from kerass2s.data.pipeline import shift
 from kerass2s.decoders import Decoder
-from kerass2s.decoding import Hypothesis, Search, SearchResult, Source, Trajectory
 from kerass2s.errors import ConfigError
-from kerass2s.text import PAD_ID, SentencePieceTokenizer
+from kerass2s.inference import GraphCache, Inference
+from kerass2s.text import SentencePieceTokenizer
 from kerass2s.training import TeacherForcing
 
 __all__ = ["Seq2Seq"]
 
 
-class _GraphCache:
-    """Traced search functions by search; a plain object, so that Keras does not track what is in it."""
-
-    def __init__(self) -> None:
-        self.functions: dict[Any, Any] = {}
-
-    def get(self, key: Any, make: Any) -> Any:
-        if key not in self.functions:
-            self.functions[key] = make()
-        return self.functions[key]
-
-
 @keras.saving.register_keras_serializable("kerass2s")
-class Seq2Seq(keras.Model):
+class Seq2Seq(Inference, keras.Model):
     """An encoder and a decoder, trained jointly: the decoder's loss flows back through the context.
 
     Built by `kerass2s.zoo.build`. `compile`, `fit`, `evaluate`, `predict`, callbacks and `keras.saving` work as on
@@ -70,18 +56,8 @@ class Seq2Seq(keras.Model):
         self.config = config
         self._own_feeding = feeding or TeacherForcing()
         self.feeding = self._own_feeding
-        self._graphs = _GraphCache()
+        self._graphs = GraphCache()
         self.built = True
-
-    @property
-    def source_tokenizer(self) -> SentencePieceTokenizer:
-        """The tokenizer of the sources, where those are text."""
-        return self.codec.source_tokenizer
-
-    @property
-    def target_tokenizer(self) -> SentencePieceTokenizer:
-        """The tokenizer of the targets, where those are text."""
-        return self.codec.target_tokenizer
 
     # === Training ===
 
@@ -214,101 +190,15 @@ class Seq2Seq(keras.Model):
         """Return teacher-forced logits of tokenised batches as `keras.Model.predict`; for text see `generate`."""
         return super().predict(x, **options)
 
-    # === Inference graph ===
+    # === Inference ===
 
-    def search_graph(
-        self, source: tf.Tensor, source_lengths: tf.Tensor, search: Search, encoder: Any = None, **settings: tf.Tensor
-    ) -> SearchResult | Trajectory:
-        """Search in the graph, `source_ids int32 [B, S], source_lengths int32 [B] -> SearchResult`.
+    def networks(self) -> list[keras.Model]:
+        """Return the model itself."""
+        return [self]
 
-        Where sources are vectors, the source is `float32 [B, S, N]`; where targets are, a `Trajectory` is returned.
-        What stands beyond a row's length is ignored, whatever it is.
-
-        Args:
-            source: the padded source.
-            source_lengths: how many elements of each row are real.
-            search: how to decode.
-            encoder: stands in for the model's own where an exporter needs another form of the same function.
-            **settings: what the search is to take from the graph in place of its own; see `Codec.settings`.
-        """
-        start = self.decoder.begin((encoder or self.encoder)(self.codec.encoder_inputs(source, source_lengths)))
-        first = self.codec.first(source, source_lengths)
-        known = Source.of(source, source_lengths, self.codec.window)
-        return search(self.decoder.step, start.state, start.memory, first, known, **settings)
-
-    def _search_function(self, search: Search) -> Any:
-        @tf.function(input_signature=[self.codec.request_spec])
-        def run(request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return self.codec.answers(self.search_graph(*self.codec.source(request), search).named(), request)
-
-        return run
-
-    def n_best(
-        self, sources: Sequence[Any], search: Search | None = None, batch_size: int = 64
-    ) -> list[list[Hypothesis]]:
-        """Decode each source; return its hypotheses, best first, in the order of the sources.
-
-        Args:
-            sources: any strings, the empty one too; arrays [S, N] where the architecture reads vectors.
-            search: None for `GreedySearch()`, or `Rollout()` where targets are vectors.
-            batch_size: sources decoded at once; those of similar length share a batch.
-
-        Raises:
-            UserError: `sources` is not a list of what the architecture reads, or its targets are no tokens.
-        """
-        self.codec.need_tokens("n_best")
-        return self._decode(sources, search, batch_size, self.codec.hypotheses)
-
-    def generate(self, sources: Sequence[Any], search: Search | None = None, batch_size: int = 64) -> list[Any]:
-        """Decode each source and return the best output of each, in order; see `n_best`.
-
-        An output is a text, or an array [T, D] where the architecture predicts vectors: `search` is then a `Rollout`,
-        whose horizon is T.
-        """
-        return self._decode(sources, search, batch_size, self.codec.best)
-
-    def _decode(
-        self, sources: Sequence[Any], search: Search | None, batch_size: int, read: Callable[[dict, Any], Any]
-    ) -> list[Any]:
-        """Search for each source, those of similar length together, and `read` each row of the answers."""
-        self.codec.check(sources)
-        search = search or self.codec.search()
-        self.codec.settings(search)  # refuses a search for other targets
-        run = self._graphs.get(search, lambda: self._search_function(search))
-        order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-        found: list[Any] = [None] * len(sources)
-        for begin in range(0, len(order), batch_size):
-            rows = order[begin : begin + batch_size]
-            answers = run(self.codec.request([sources[i] for i in rows]))
-            answers = {name: part.numpy() for name, part in answers.items()}
-            for row, i in enumerate(rows):
-                found[i] = read({name: part[row] for name, part in answers.items()}, sources[i])
-        return found
-
-    def score_pairs(self, pairs: Sequence[Pair], batch_size: int = 64) -> np.ndarray:
-        """Return the log-probability (nats, the end included) of each given target, `[N]` in order.
-
-        Raises:
-            UserError: a source is not what the architecture reads, or its targets are no tokens.
-        """
-        self.codec.need_tokens("score_pairs")
-        self.codec.check([pair[0] for pair in pairs])
-        run = self._graphs.get("score", self._score_function)
-        scores = [np.zeros([0], np.float32)]
-        for begin in range(0, len(pairs), batch_size):
-            sources, targets = zip(*(pair[:2] for pair in pairs[begin : begin + batch_size]), strict=True)
-            scores.append(run(self.codec.request(sources), tf.constant(targets, tf.string)).numpy())
-        return np.concatenate(scores)
-
-    def _score_function(self) -> Any:
-        @tf.function(input_signature=[self.codec.request_spec, tf.TensorSpec([None], tf.string)])
-        def run(request: dict[str, tf.Tensor], targets: tf.Tensor) -> tf.Tensor:
-            source = self.codec.encoder_inputs(*self.codec.source(request))
-            inputs, labels, weights = shift(source, self.codec.labels(targets, request).to_tensor(PAD_ID))
-            loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, self(inputs, training=False))
-            return -tf.reduce_sum(loss * weights, axis=1)
-
-        return run
+    def rewired_encoder(self, rewire: Callable[[keras.Model], keras.Model]) -> keras.Model:
+        """Return the encoder in another wiring, for an exporter."""
+        return rewire(self.encoder)
 
     # === Saving ===
 
@@ -337,38 +227,13 @@ class Seq2Seq(keras.Model):
             **config["config"],
         )
 
-    def save_to_preset(self, directory: Any) -> None:
-        """Write config.json, model.weights.h5, source.spm and target.spm; see `kerass2s.presets`."""
-        from kerass2s.presets import save_preset  # stands above this room, as the zoo does
-
-        save_preset(self, directory)
-
     @staticmethod
     def from_preset(name: Any) -> Seq2Seq:
         """Load a model from a preset's name or directory.
 
         Raises:
-            PresetError: no such preset, or a file of it is missing, damaged or not understood.
+            PresetError: no such preset, it is an ensemble, or a file of it is missing, damaged or not understood.
         """
-        from kerass2s.presets import load_preset  # stands above this room, as the zoo does
+        from kerass2s.presets import load_single  # stands above this room, as the zoo does
 
-        return load_preset(name)
-
-    def export(self, path: Any, format: str = "tf_saved_model", search: Search | None = None) -> None:
-        """Write the whole inference graph, search included, as a SavedModel directory or an ONNX file.
-
-        Args:
-            path: the directory (SavedModel) or file (ONNX) to write.
-            format: "tf_saved_model" or "onnx".
-            search: what the export decodes with; None for `GreedySearch()` where the targets are tokens, `Rollout()`
-                where they are vectors.
-
-        Raises:
-            ConfigError: an unknown format, or a search for other targets.
-        """
-        from kerass2s.export import export_onnx, export_saved_model  # stands above this room
-
-        formats = {"tf_saved_model": export_saved_model, "onnx": export_onnx}
-        if format not in formats:
-            raise ConfigError(f"format must be one of {', '.join(formats)}. Received: {format!r}")
-        formats[format](self, path, search or self.codec.search())
+        return load_single(name)

@@ -32,8 +32,11 @@ ORDER = [
     "decoders",
     "training",
     "codec",
+    "inference",
     "seq2seq",
     "zoo",
+    "confidence",
+    "ensemble",
     "presets",
     "export",
     "plots",
@@ -45,8 +48,10 @@ ORDER = [
 
 # Imports inside functions that look up, each for a method of the model that is a door to a higher room.
 DOORS = {
-    ("seq2seq", "export"),  # Seq2Seq.export
-    ("seq2seq", "presets"),  # Seq2Seq.save_to_preset and Seq2Seq.from_preset
+    ("inference", "export"),  # Inference.export
+    ("inference", "presets"),  # Inference.save_to_preset
+    ("ensemble", "presets"),  # Ensemble.from_presets
+    ("seq2seq", "presets"),  # Seq2Seq.from_preset
     ("seq2seq", "zoo"),  # Seq2Seq.from_config builds what the config names
 }
 

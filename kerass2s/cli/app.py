@@ -99,8 +99,8 @@ def stderr() -> Console:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Any]:
-    """Shows a bar on stderr (on a terminal only) and yields `advance(count)`."""
+def progress(description: str, total: int | None) -> Iterator[Any]:
+    """Shows a bar on stderr (on a terminal only) and yields `advance(count)`; None where the end is not known."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = stderr()

@@ -1,4 +1,4 @@
-"""`kerass2s export` and `verify`: a preset to a SavedModel or an ONNX file, and the proof that it is the same."""
+"""`kerass2s export`, `verify` and `ensemble`: one file of a preset, the proof that it is the same, one of several."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ class Format(StrEnum):
     onnx = "onnx"
 
 
+class Average(StrEnum):
+    """How an ensemble joins what its members say."""
+
+    log_probability = "log_probability"
+    probability = "probability"
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(
@@ -26,6 +33,7 @@ def register(app: typer.Typer) -> None:
             "export my_model out/model.onnx --format onnx --search beam:5",
         ),
     )(export)
+    app.command("ensemble", epilog=examples("ensemble runs/one runs/two runs/three --out runs/together"))(ensemble)
     app.command("verify", epilog=examples("verify out/model.onnx --against my_model"))(verify)
 
 
@@ -43,10 +51,25 @@ def export(
     from kerass2s.decoding import parse_search
 
     spec = None if search is None else parse_search(search)
-    from kerass2s.seq2seq import Seq2Seq
+    from kerass2s.presets import load_preset
 
-    live = Seq2Seq.from_preset(model)
+    live = load_preset(model)
     live.export(out, format={"saved_model": "tf_saved_model", "onnx": "onnx"}[format.value], search=spec)
+    stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
+
+
+def ensemble(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Preset names or directories.")],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Becomes a preset directory.")],
+    average: Annotated[Average, typer.Option("--average", help="What is averaged at each step.")] = (
+        Average.log_probability
+    ),
+) -> None:
+    """Join models with one vocabulary into an ensemble that predicts, scores and exports as one model."""
+    quiet_tensorflow()
+    from kerass2s.ensemble import Ensemble
+
+    Ensemble.from_presets(models, average.value).save_to_preset(out)
     stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
 
 

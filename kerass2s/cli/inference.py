@@ -1,10 +1,12 @@
-"""`kerass2s predict`, `evaluate` and `score`: models and exports at work on files."""
+"""`kerass2s predict`, `evaluate`, `score` and `calibrate`: models and exports at work on files."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,17 +16,20 @@ from kerass2s.cli.app import examples, progress, quiet_tensorflow
 from kerass2s.errors import UserError
 
 if TYPE_CHECKING:
+    from kerass2s.confidence import Calibration
     from kerass2s.data import Pair
     from kerass2s.decoding import Hypothesis
     from kerass2s.export import Predictor
+    from kerass2s.inference import Inference
 
-CHUNK = 1024
+WINDOW = 1024
 ATTENTION_MAPS = 6
 
 Model = Annotated[str, typer.Argument(help="Preset name, preset directory, SavedModel directory or .onnx file.")]
 SearchOption = Annotated[
     str | None, typer.Option("--search", metavar="S", help="greedy, beam:5, beam:5,length_penalty=0.6")
 ]
+Preset = Annotated[str, typer.Argument(metavar="MODEL", help="Preset name or directory.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Sources decoded at once.")]
 Source = Annotated[str | None, typer.Option("--source", metavar="FILE", help="Parallel file of sources.")]
 Target = Annotated[str | None, typer.Option("--target", metavar="FILE", help="Parallel file of targets.")]
@@ -38,6 +43,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "predict g2p_en words.txt --search beam:5",
             "predict out/model.onnx - --n-best 3 --scores < words.txt",
+            "predict my_model words.txt --confidence   # after `calibrate`",
         ),
     )(predict)
     app.command(
@@ -45,9 +51,19 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "evaluate my_model test.tsv --json",
             "evaluate out/saved_model/1 --source test.en --target test.de",
+            "evaluate my_model test.tsv --risk-coverage risk.png",
         ),
     )(evaluate)
-    app.command("score", epilog=examples("score my_model test.tsv"))(score)
+    app.command(
+        "score",
+        epilog=examples(
+            "score my_model test.tsv", "score my_model test.tsv --perplexity", "score my_model x.tsv --json"
+        ),
+    )(score)
+    app.command(
+        "calibrate",
+        epilog=examples("calibrate my_model dev.tsv", "calibrate my_model dev.tsv --search beam:5 --plot dev.png"),
+    )(calibrate)
 
 
 # === predict ===
@@ -62,35 +78,54 @@ def predict(
     attention: Annotated[
         str | None, typer.Option("--attention", metavar="PNG", help=f"Draw attention of the first {ATTENTION_MAPS}.")
     ] = None,
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="Put each output's calibrated confidence in the column after it.")
+    ] = False,
     batch_size: BatchSize = 64,
+    window: Annotated[
+        int, typer.Option(min=1, help="Lines read ahead, among which those of similar length share a batch.")
+    ] = WINDOW,
 ) -> None:
     """Predict: a line in, a line out, in order. Only the first column of FILE is read.
 
-    With --n-best N each line has N columns, with --scores each output is followed by its score.
+    With --n-best N each line has N outputs, with --scores each output is followed by its score, with --confidence by
+    how likely it is right. FILE may have any number of lines; --window 1 answers each as soon as it comes.
     """
-    from kerass2s.data import read_sources
+    from kerass2s.data import count_lines, stream_sources
 
     _check_search(search)
-    sources = read_sources(file)
+    total = count_lines(file)
     if search is None and n_best > 1 and not _is_export(model):
         search = f"beam:{n_best}"
     predictor = _load(model, search)
+    calibration = _calibration(model, predictor.search) if confidence else None
     shown: list[tuple[str, Hypothesis]] = []
-    for source, hypotheses in _decode(predictor, sources, batch_size):
-        print(_line(_enough(hypotheses, n_best, predictor.search), scores))
+    for source, hypotheses in _decode(predictor, stream_sources(file), total, batch_size, window):
+        print(_line(_enough(hypotheses, n_best, predictor.search), scores, calibration), flush=True)
         if attention and source.strip() and len(shown) < ATTENTION_MAPS:
             shown.append((source, hypotheses[0]))
     if attention:
         _draw(attention, predictor, shown)
 
 
-def _decode(predictor: Predictor, sources: Sequence[str], batch_size: int) -> Iterator[tuple[str, list[Hypothesis]]]:
-    """Yields each source with its hypotheses, in order, as soon as its chunk is done."""
-    with progress("decoding", len(sources)) as advance:
-        for begin in range(0, len(sources), CHUNK):
-            chunk = sources[begin : begin + CHUNK]
-            yield from zip(chunk, predictor.n_best(chunk, batch_size=batch_size), strict=True)
-            advance(len(chunk))
+def _decode(
+    predictor: Predictor, sources: Iterable[str], total: int | None, batch_size: int, window: int = WINDOW
+) -> Iterator[tuple[str, list[Hypothesis]]]:
+    """Yields each source with its hypotheses, in order, as soon as its window is done."""
+    asked, kept = tee(sources)
+    with progress("decoding", total) as advance:
+        for found in zip(kept, predictor.n_best(asked, batch_size=batch_size, window=window), strict=True):
+            yield found
+            advance(1)
+
+
+def _calibration(model: str, search: str) -> Calibration:
+    """Reads how the outputs of a preset are calibrated."""
+    from kerass2s.presets import load_calibration
+
+    if _is_export(model):
+        raise UserError(f"A calibration stands in a preset: predict with the one it was made from. Received: {model}")
+    return load_calibration(model, search)
 
 
 def _enough(hypotheses: list[Hypothesis], count: int, search: str) -> list[Hypothesis]:
@@ -102,9 +137,19 @@ def _enough(hypotheses: list[Hypothesis], count: int, search: str) -> list[Hypot
     return hypotheses[:count]
 
 
-def _line(hypotheses: Sequence[Hypothesis], scores: bool) -> str:
-    columns = [(each.text, f"{each.score:.6f}") if scores else (each.text,) for each in hypotheses]
+def _line(hypotheses: Sequence[Hypothesis], scores: bool, calibration: Calibration | None) -> str:
+    columns = [[each.text] for each in hypotheses]
+    for each, column in zip(hypotheses, columns, strict=True):
+        if scores:
+            column.append(f"{each.score:.6f}")
+        if calibration:
+            column.append(f"{calibration.confidence([_log_probability(each)])[0]:.4f}")
     return "\t".join(value for column in columns for value in column)
+
+
+def _log_probability(hypothesis: Hypothesis) -> float:
+    """Returns what the model thinks of an output, whatever a length penalty or another ranking made of its score."""
+    return sum(hypothesis.token_scores)
 
 
 def _draw(path: str, predictor: Predictor, shown: Sequence[tuple[str, Hypothesis]]) -> None:
@@ -125,6 +170,12 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     source: Source = None,
     target: Target = None,
+    curve: Annotated[
+        str | None,
+        typer.Option(
+            "--risk-coverage", metavar="PNG", help="Draw what stays wrong when the least likely are left out."
+        ),
+    ] = None,
     batch_size: BatchSize = 64,
 ) -> None:
     """Evaluate a model on pairs: error rates, BLEU and chrF against any accepted target."""
@@ -132,12 +183,33 @@ def evaluate(
     pairs = _read(file, source, target)
     predictor = _load(model, search)
     start = time.perf_counter()
-    texts = [found[0].text for _, found in _decode(predictor, [pair.source for pair in pairs], batch_size)]
+    best = _best(predictor, pairs, batch_size)
     seconds = time.perf_counter() - start
     from kerass2s.evaluation import evaluate_texts
 
-    report = {**evaluate_texts(texts, pairs), "seconds": round(seconds, 3), "search": predictor.search}
+    report = {
+        **evaluate_texts([each.text for each in best], pairs),
+        "seconds": round(seconds, 3),
+        "search": predictor.search,
+    }
+    if curve:
+        report["risk_coverage_area"] = _draw_risk(curve, best, pairs)
     print(json.dumps(report) if as_json else _table(report))
+
+
+def _best(predictor: Predictor, pairs: Sequence[Pair], batch_size: int) -> list[Hypothesis]:
+    return [found[0] for _, found in _decode(predictor, (pair.source for pair in pairs), len(pairs), batch_size)]
+
+
+def _draw_risk(path: str, best: Sequence[Hypothesis], pairs: Sequence[Pair]) -> float:
+    """Draws risk over coverage, the likeliest outputs kept first, and returns the area under the curve."""
+    from kerass2s.confidence import risk_coverage
+    from kerass2s.evaluation import are_right
+    from kerass2s.plots import save_risk_coverage
+
+    found = risk_coverage([_log_probability(each) for each in best], are_right([each.text for each in best], pairs))
+    save_risk_coverage(path, {"by log-probability": found})
+    return found.area
 
 
 def _table(report: dict[str, Any]) -> str:
@@ -150,10 +222,16 @@ def _table(report: dict[str, Any]) -> str:
 
 
 def score(
-    model: Annotated[str, typer.Argument(help="Preset name or directory.")],
+    model: Preset,
     file: Pairs = None,
     source: Source = None,
     target: Target = None,
+    perplexity: Annotated[
+        bool, typer.Option("--perplexity", help="Print the perplexity by token instead, END counted.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each pair, with each token's log-probability.")
+    ] = False,
     batch_size: BatchSize = 64,
 ) -> None:
     """Print the log-probability (nats) of each given target: a line for each pair, a column for each target."""
@@ -161,21 +239,93 @@ def score(
         raise UserError(f"An export only searches; score with the preset it was made from. Received: {model}")
     pairs = _read(file, source, target)
     quiet_tensorflow()
-    from kerass2s.data import Pair
-    from kerass2s.seq2seq import Seq2Seq
+    from kerass2s.presets import load_preset
 
-    live = Seq2Seq.from_preset(model)
+    live = load_preset(model)
     with progress("scoring", len(pairs)) as advance:
-        for begin in range(0, len(pairs), CHUNK):
-            chunk = pairs[begin : begin + CHUNK]
-            flat = iter(
-                live.score_pairs(
-                    [Pair(each.source, target) for each in chunk for target in each.targets], batch_size=batch_size
+        for begin in range(0, len(pairs), WINDOW):
+            chunk = pairs[begin : begin + WINDOW]
+            for pair, targets in zip(chunk, _scored(live, chunk, batch_size), strict=True):
+                key = "perplexity" if perplexity else "log_probability"
+                columns = "\t".join(f"{each[key]:.6f}" for each in targets)
+                print(
+                    json.dumps({"source": pair.source, "targets": targets}, ensure_ascii=False) if as_json else columns
                 )
-            )
-            for pair in chunk:
-                print("\t".join(f"{next(flat):.6f}" for _ in pair.targets))
             advance(len(chunk))
+
+
+def _scored(live: Inference, pairs: Sequence[Pair], batch_size: int) -> Iterator[list[dict[str, Any]]]:
+    """Yields what there is to say of each target of each pair."""
+    from kerass2s.data import Pair
+
+    flat = [Pair(each.source, target) for each in pairs for target in each.targets]
+    scored = zip(flat, live.score_tokens(flat, batch_size), strict=True)
+    for pair in pairs:
+        yield [
+            {
+                "text": each.target,
+                "log_probability": float(tokens.sum()),
+                "perplexity": math.exp(-tokens.mean()),
+                "token_log_probabilities": [round(float(token), 6) for token in tokens],
+            }
+            for each, tokens in islice(scored, len(pair.targets))
+        ]
+
+
+# === calibrate ===
+
+
+def calibrate(
+    model: Preset,
+    file: Pairs = None,
+    search: SearchOption = None,
+    source: Source = None,
+    target: Target = None,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="PNG", help="Draw reliability before and after, and risk.")
+    ] = None,
+    batch_size: BatchSize = 64,
+) -> None:
+    """Fit, on pairs that the model was not trained on, how likely an output is right, and keep it in the preset.
+
+    `predict --confidence` with the same search then shows it. Doubtful outputs can be sent to a person.
+    """
+    if _is_export(model):
+        raise UserError(f"A calibration stands in a preset; calibrate the one it was made from. Received: {model}")
+    _check_search(search)
+    pairs = _read(file, source, target)
+    predictor = _load(model, search)
+    from kerass2s.confidence import Calibration
+    from kerass2s.evaluation import are_right
+    from kerass2s.presets import save_calibration
+
+    best = _best(predictor, pairs, batch_size)
+    scores, right = [_log_probability(each) for each in best], are_right([each.text for each in best], pairs)
+    calibration = Calibration.fit(scores, right)
+    report = _calibrated(calibration, scores, right, plot)
+    save_calibration(model, predictor.search, calibration)
+    print(_table(report))
+
+
+def _calibrated(
+    calibration: Calibration, scores: Sequence[float], right: Sequence[bool], plot: str | None
+) -> dict[str, Any]:
+    """Returns what the fit did to confidence on the very pairs it was made on, and draws it."""
+    from kerass2s.confidence import Calibration, expected_calibration_error, risk_coverage
+    from kerass2s.plots import save_calibration as draw
+
+    kinds = {"before": Calibration().confidence(scores), "after": calibration.confidence(scores)}
+    errors = {f"ece_{name}": expected_calibration_error(values, right) for name, values in kinds.items()}
+    curve = risk_coverage(scores, right)
+    if plot:
+        draw(plot, kinds, right, curve)
+    return {
+        "n": len(scores),
+        "sequence_accuracy": sum(right) / len(scores),
+        "temperature": calibration.temperature,
+        **errors,
+        "risk_coverage_area": curve.area,
+    }
 
 
 # === Shared ===

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from kerass2s.data.readers import Pair, read_pairs, read_parallel, read_sources
+from kerass2s.data.readers import Pair, count_lines, read_pairs, read_parallel, read_sources, stream_sources
 from kerass2s.data.split import split_of, split_pairs
 
 if TYPE_CHECKING:
@@ -20,11 +20,13 @@ __all__ = [
     "Pair",
     "ShortFirst",
     "batches",
+    "count_lines",
     "read_pairs",
     "read_parallel",
     "read_sources",
     "split_of",
     "split_pairs",
+    "stream_sources",
     "to_dataset",
 ]
 

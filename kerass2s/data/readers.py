@@ -64,7 +64,27 @@ def read_sources(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         DataError: if the file is missing, empty, binary, not UTF-8 or a broken gzip file.
     """
-    return [line.partition("\t")[0] for _, line in _some_lines(path)]
+    return list(stream_sources(path))
+
+
+def stream_sources(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yields what `read_sources` returns, each line when it is asked for: the file may be of any length.
+
+    Raises:
+        DataError: as `read_sources`, when the reading comes to the line.
+    """
+    return (line.partition("\t")[0] for _, line in _some_lines(path))
+
+
+def count_lines(path: str | os.PathLike[str]) -> int | None:
+    """Counts the lines of a file (`.gz` too) and checks each; None for what can be read but once, such as a pipe.
+
+    Raises:
+        DataError: as `read_sources`, but an empty file has 0 lines.
+    """
+    if os.fspath(path) == "-" or (Path(path).exists() and not Path(path).is_file()):
+        return None
+    return sum(1 for _ in _lines(path))
 
 
 # === Lines ===

@@ -16,16 +16,17 @@ import kerass2s
 from kerass2s import zoo
 from kerass2s.codec import Codec
 from kerass2s.decoding import Lexicon, Search, parse_search, search_spec
+from kerass2s.ensemble import codec_owner
 from kerass2s.errors import ExportError, UserError
 from kerass2s.export.graph import inputs_spec
-from kerass2s.seq2seq import Seq2Seq
+from kerass2s.inference import Inference
 from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
 
 FORMAT = "1"
 SAVED_MODEL_DESCRIPTION = Path("assets.extra", "kerass2s.json")
 
 
-def describe(model: Seq2Seq, search: Search, outputs: Iterable[str]) -> dict[str, str]:
+def describe(model: Inference, search: Search, outputs: Iterable[str]) -> dict[str, str]:
     """Returns what the export of `model` with `search` carries; values that are not plain text are JSON or base64.
 
     Keys: format, architecture, config, search, `inputs` and `outputs` (JSON: dtype and shape by name, and the default
@@ -121,9 +122,9 @@ def described_codec(description: dict[str, str]) -> Codec:
             SentencePieceTokenizer(base64.b64decode(description[key], validate=True)) if key in description else None
             for key in ("source_sentencepiece", "target_sentencepiece")
         )
-        config = zoo.configure(description["architecture"], **json.loads(description["config"]))
-        return zoo.codec(description["architecture"], config, source, target)
-    except (KeyError, ValueError, TypeError) as error:
+        architecture, config = codec_owner(description["architecture"], json.loads(description["config"]))
+        return zoo.codec(architecture, zoo.configure(architecture, **config), source, target)
+    except (LookupError, ValueError, TypeError) as error:
         raise ExportError(f"The export does not say how it reads and writes. Received: {first_line(error)}") from error
 
 

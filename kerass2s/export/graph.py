@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec import Codec
 from kerass2s.decoding import Search
-from kerass2s.seq2seq import Seq2Seq
+from kerass2s.inference import Inference
 from kerass2s.text import END_ID
 
 
-def ids_graph(model: Seq2Seq, search: Search, encoder: Any = None) -> Callable[..., dict[str, tf.Tensor]]:
+def ids_graph(model: Inference, search: Search, encoder: Any = None) -> Callable[..., dict[str, tf.Tensor]]:
     """Returns graph code from the inputs of `inputs_spec`, in that order, to a dict.
 
     The dict holds `target_ids` int32 [B, K, T], `target_lengths` int32 [B, K], `scores` float32 [B, K], `token_scores`
@@ -60,9 +59,11 @@ def probe(codec: Codec, search: Search, rows: int) -> dict[str, np.ndarray]:
 
 
 @contextmanager
-def without_cudnn(model: keras.Model) -> Iterator[None]:
+def without_cudnn(model: Inference) -> Iterator[None]:
     """Traces the model's recurrent layers on the path that every device has, whatever this machine has."""
-    layers = [layer for layer in model._flatten_layers() if hasattr(layer, "use_cudnn")]
+    layers = [
+        layer for network in model.networks() for layer in network._flatten_layers() if hasattr(layer, "use_cudnn")
+    ]
     before = [layer.use_cudnn for layer in layers]
     for layer in layers:
         layer.use_cudnn = False

@@ -16,12 +16,12 @@ from kerass2s.export.describe import describe, first_line, needed, shapes, write
 from kerass2s.export.graph import ids_graph, inputs_spec, probe
 from kerass2s.export.quiet import quiet
 from kerass2s.export.recurrent import HANDLERS, portable_encoder
-from kerass2s.seq2seq import Seq2Seq
+from kerass2s.inference import Inference
 
 OPSET = 18
 
 
-def export_onnx(model: Seq2Seq, path: str | os.PathLike[str], search: Search) -> None:
+def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
     """Writes `model` with `search` as one ONNX file; it takes its name only after it was reloaded and run.
 
     Inputs `source_ids` int32 [batch, source_time], `source_lengths` int32 [batch]; outputs `target_ids` int32 [batch,
@@ -59,14 +59,14 @@ def export_onnx(model: Seq2Seq, path: str | os.PathLike[str], search: Search) ->
         Path(made).unlink(missing_ok=True)
 
 
-def convert(model: Seq2Seq, search: Search) -> Any:
+def convert(model: Inference, search: Search) -> Any:
     """Returns `model` with `search` as an `onnx.ModelProto` that carries its description."""
     needed("onnx", "onnx")
     tf2onnx = needed("tf2onnx", "onnx")
     signature = tuple(inputs_spec(model.codec, search).values())
     with quiet():
         function = tf.function(
-            ids_graph(model, search, encoder=portable_encoder(model.encoder)), input_signature=signature
+            ids_graph(model, search, encoder=model.rewired_encoder(portable_encoder)), input_signature=signature
         )
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=signature, opset=OPSET, custom_op_handlers=dict(HANDLERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from kerass2s.codec import Codec
 from kerass2s.data.padding import padded
-from kerass2s.decoding import Hypothesis, Lexicon, Search, parse_search, search_spec
+from kerass2s.decoding import Lexicon, Search, parse_search, search_spec
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import (
     described_codec,
@@ -25,10 +25,14 @@ from kerass2s.export.describe import (
 )
 from kerass2s.export.onnx import session
 from kerass2s.export.saved_model import load_signatures
-from kerass2s.seq2seq import Seq2Seq
+from kerass2s.inference import WINDOW, Inference, answered
+from kerass2s.presets import load_preset
 
 Run = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 """From the inputs of an export to its outputs, both by name."""
+
+Sources = Sequence[Any] | Iterator[Any]
+Answers = list[Any] | Iterator[Any]
 
 
 class Predictor(Protocol):
@@ -37,12 +41,15 @@ class Predictor(Protocol):
     codec: Codec
     search: str
 
-    def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
-        """Returns each source's hypotheses, best first, in the order of the sources."""
+    def n_best(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
+        """Returns each source's hypotheses, best first, in the order of the sources.
+
+        A list gives a list; an iterator gives an iterator that reads `window` sources ahead.
+        """
         ...
 
-    def generate(self, sources: Sequence[Any], batch_size: int = 64) -> list[Any]:
-        """Returns the best text of each source, or the array [T, D] where targets are vectors."""
+    def generate(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
+        """Returns the best text of each source, or the array [T, D] where targets are vectors; else as `n_best`."""
         ...
 
 
@@ -54,19 +61,19 @@ class LivePredictor:
         search: the spec of the search.
     """
 
-    def __init__(self, model: Seq2Seq, search: Search) -> None:
+    def __init__(self, model: Inference, search: Search) -> None:
         self.model = model
         self.search = search_spec(search)
         self.codec = model.codec
         self._search = search
 
-    def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
-        """Returns each source's hypotheses, best first, in the order of the sources."""
-        return self.model.n_best(sources, self._search, batch_size)
+    def n_best(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
+        """Returns each source's hypotheses, best first, in the order of the sources; an iterator for an iterator."""
+        return self.model.n_best(sources, self._search, batch_size, window)
 
-    def generate(self, sources: Sequence[Any], batch_size: int = 64) -> list[Any]:
-        """Returns the best text of each source, or the array [T, D] where targets are vectors."""
-        return self.model.generate(sources, self._search, batch_size)
+    def generate(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
+        """Returns the best text of each source, or the array [T, D] where targets are vectors; else as `n_best`."""
+        return self.model.generate(sources, self._search, batch_size, window)
 
 
 class ExportPredictor:
@@ -88,35 +95,22 @@ class ExportPredictor:
         self.run = run
         self._settings = self.codec.settings(wanted)
 
-    def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
-        """Returns each source's hypotheses, best first, in the order of the sources.
+    def n_best(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
+        """Returns each source's hypotheses, best first, in the order of the sources; an iterator for an iterator.
 
         Raises:
             UserError: `sources` is not a list of what the model reads, or its targets are no tokens.
             ExportError: the runtime fails on a batch.
         """
         self.codec.need_tokens("n_best")
-        return self._answers(sources, batch_size, self.codec.hypotheses)
+        return answered(self.codec, sources, self._run_batch, self.codec.hypotheses, batch_size, window)
 
-    def generate(self, sources: Sequence[Any], batch_size: int = 64) -> list[Any]:
+    def generate(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
         """Returns the best text of each source, or the array [T, D] where targets are vectors; raises as `n_best`."""
-        return self._answers(sources, batch_size, self.codec.best)
+        return answered(self.codec, sources, self._run_batch, self.codec.best, batch_size, window)
 
-    def _answers(self, sources: Sequence[Any], batch_size: int, read: Callable[[dict, Any], Any]) -> list[Any]:
-        """Runs the sources, those of similar length together, and `read`s each row of the outputs."""
-        self.codec.check(sources)
-        rows = self.codec.rows(sources)
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        found: list[Any] = [None] * len(rows)
-        for begin in range(0, len(order), batch_size):
-            chosen = order[begin : begin + batch_size]
-            outputs = self._run_batch([rows[i] for i in chosen])
-            for row, i in enumerate(chosen):
-                found[i] = read({name: output[row] for name, output in outputs.items()}, sources[i])
-        return found
-
-    def _run_batch(self, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
-        source, lengths = padded(rows)
+    def _run_batch(self, sources: Sequence[Any]) -> dict[str, np.ndarray]:
+        source, lengths = padded(self.codec.rows(sources))
         try:
             return self.run({self.codec.source_name: source, "source_lengths": lengths, **self._settings})
         except Exception as error:  # whatever the runtime raises
@@ -140,7 +134,7 @@ def _held_search(path: Path, description: dict[str, str], asked: str | None, cod
 # === Loading ===
 
 
-def load_predictor(path: str | os.PathLike[str] | Seq2Seq, *, search: str | None = None) -> Predictor:
+def load_predictor(path: str | os.PathLike[str] | Inference, *, search: str | None = None) -> Predictor:
     """Loads whatever can answer sources.
 
     Args:
@@ -154,14 +148,14 @@ def load_predictor(path: str | os.PathLike[str] | Seq2Seq, *, search: str | None
         ConfigError: the spec names no search.
     """
     wanted = None if search is None else parse_search(search)
-    if isinstance(path, Seq2Seq):
+    if isinstance(path, Inference):
         return LivePredictor(path, wanted or path.codec.search())
     place = Path(path)
     if place.suffix == ".onnx" or place.is_file():
         return load_onnx(place, search=search)
     if is_saved_model(place):
         return load_saved_model(place, search=search)
-    model = Seq2Seq.from_preset(path)
+    model = load_preset(path)
     return LivePredictor(model, wanted or model.codec.search())
 
 

@@ -19,12 +19,12 @@ from kerass2s.errors import ExportError
 from kerass2s.export.describe import describe, first_line, needed, write_saved_model_description
 from kerass2s.export.graph import ids_graph, inputs_spec, probe, without_cudnn
 from kerass2s.export.quiet import quiet
-from kerass2s.seq2seq import Seq2Seq
+from kerass2s.inference import Inference
 
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
 
 
-def export_saved_model(model: Seq2Seq, path: str | os.PathLike[str], search: Search) -> None:
+def export_saved_model(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
     """Writes `model` with `search` as a SavedModel directory; it takes its name only when it is complete.
 
     It needs no kerass2s to load, only tensorflow and, for the tokenizers' ops, tensorflow_text. Signatures:
@@ -79,7 +79,7 @@ def _check_target(path: Path) -> None:
 # === Graph ===
 
 
-def _signatures(model: Seq2Seq, search: Search) -> tuple[dict[str, Any], list[str]]:
+def _signatures(model: Inference, search: Search) -> tuple[dict[str, Any], list[str]]:
     """Returns the signatures as tf.functions by name, and the names of the raw one's outputs.
 
     All run the same traced search, so that the file holds it once.

@@ -29,7 +29,8 @@ from kerass2s.export.describe import (
 from kerass2s.export.graph import ids_graph, inputs_spec
 from kerass2s.export.manifest import MANIFEST, check_manifest, onnx_files, saved_models
 from kerass2s.export.predictor import is_saved_model
-from kerass2s.seq2seq import Seq2Seq
+from kerass2s.inference import Inference
+from kerass2s.presets import load_preset
 
 TOLERANCE = 1e-4
 LONG = 60
@@ -88,7 +89,7 @@ class VerifyReport:
         return "\n".join(map(str, self.checks))
 
 
-def verify(export: str | os.PathLike[str], against: Seq2Seq | str | os.PathLike[str] | None = None) -> VerifyReport:
+def verify(export: str | os.PathLike[str], against: Inference | str | os.PathLike[str] | None = None) -> VerifyReport:
     """Reloads an export in a fresh process and compares strings, ids, lengths, scores and alignments.
 
     Scores and alignments may differ by `TOLERANCE`; everything else must be equal.
@@ -107,7 +108,7 @@ def verify(export: str | os.PathLike[str], against: Seq2Seq | str | os.PathLike[
     descriptions = [_description(path) for path in artefacts]  # damage is told before the live model is built
     if against is None and (export / "preset").is_dir():
         against = export / "preset"
-    model = Seq2Seq.from_preset(against) if against is not None and not isinstance(against, Seq2Seq) else against
+    model = against if against is None or isinstance(against, Inference) else load_preset(against)
     pairs = zip(artefacts, descriptions, strict=True)
     return VerifyReport(tuple(_check(path, description, model) for path, description in pairs))
 
@@ -130,7 +131,7 @@ def _description(path: Path) -> dict[str, str]:
     return read_saved_model_description(path) if path.is_dir() else read_onnx(path)[1]
 
 
-def _check(path: Path, description: dict[str, str], model: Seq2Seq | None) -> Check:
+def _check(path: Path, description: dict[str, str], model: Inference | None) -> Check:
     codec = described_codec(description)
     search = described_search(description)
     probes = make_probes(codec, search)
@@ -221,7 +222,7 @@ def _storable(value: np.ndarray) -> np.ndarray:
 class _Live:
     """The live model's answers with the export's search."""
 
-    def __init__(self, model: Seq2Seq, search: Search) -> None:
+    def __init__(self, model: Inference, search: Search) -> None:
         self.model = model
         self.search = search
         spec = inputs_spec(model.codec, search)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerass2s.data import Pair, read_pairs, read_parallel, read_sources
+from kerass2s.data import Pair, count_lines, read_pairs, read_parallel, read_sources, stream_sources
 from kerass2s.errors import DataError
 
 Write = Callable[..., Path]
@@ -183,3 +183,20 @@ def test_standard_input_is_named_in_errors(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\n\xff\n")))
     with pytest.raises(DataError, match="^standard input:2: not UTF-8"):
         read_sources("-")
+
+
+# === Streams ===
+
+
+def test_a_stream_reads_a_line_when_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_bytes(b"cat\tK AE T\n\nact" + b"\n\xff\n")
+    lines = stream_sources(path)
+    assert [next(lines), next(lines), next(lines)] == ["cat", "", "act"]
+    with pytest.raises(DataError, match=r"words.txt:4: not UTF-8"):
+        next(lines)
+    with pytest.raises(DataError, match="words.txt:4"):
+        count_lines(path)
+    path.write_bytes(b"a\n\nb")
+    assert count_lines(path) == 3 == len(list(stream_sources(path)))
+    assert count_lines("-") is None
