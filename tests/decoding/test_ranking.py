@@ -82,6 +82,22 @@ def test_scores_by_hand(fields: dict, score: float):
 
 
 @pytest.mark.parametrize(
+    ("fields", "score"),
+    [
+        ({"word_reward": 0.5}, np.log(0.04) + 10 * 0.5),
+        ({"length_penalty": 3.0}, np.log(0.04) / (15 / 6) ** 3),
+        ({"length_penalty": 2, "normalization": "plain"}, np.log(0.04) / 100),
+    ],
+    ids=str,
+)
+def test_a_long_hypothesis_that_only_wins_at_its_end_is_found(fields: dict, score: float):
+    # Nothing and [4] fill the pool at once and are far ahead; what lives has 0.4 * 0.1, and loses nothing any more.
+    rows = [[0, 0, 0, 0.6, 0.4, 0], [0, 0, 0, 0.9, 0.1, 0], *[[0, 0, 0, 0, 1, 0]] * 8]
+    found = hypotheses(BeamSearch(2, max_length=10, **fields)(*told(rows, [[1.0]] * 10)), 0)
+    assert found[0] == (pytest.approx(score, rel=1e-4), (4,) * 10)
+
+
+@pytest.mark.parametrize(
     "search",
     [
         GreedySearch(4),
