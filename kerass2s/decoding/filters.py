@@ -321,7 +321,8 @@ class Lexicon(Filter):
         if not isinstance(self.sequences, tuple) or not self.sequences:
             raise ConfigError(f"A lexicon holds at least one sequence of token ids. Received: {self.sequences!r}")
         for each in self.sequences:
-            _check_ids("A sequence of a lexicon", each or (UNKNOWN_ID,), SPECIAL)
+            if each != ():
+                _check_ids("A sequence of a lexicon", each, SPECIAL)
 
     @classmethod
     def of(cls, tokenizer: Any, texts: Iterable[str]) -> Self:

@@ -26,7 +26,8 @@ def double_array(sequences: Iterable[Sequence[int]]) -> tuple[np.ndarray, np.nda
         node    root     -end    4   5  -end  none
     """
     base, check = [0], [_TAKEN]
-    waiting, free = [(ROOT, _grow(sequences))], 1
+    # Only the unknown token could come to the places before END_ID: as free ones they would be tried again and again.
+    waiting, free = [(ROOT, _grow(sequences))], END_ID
     while waiting:
         node, children = waiting.pop()
         if not children:

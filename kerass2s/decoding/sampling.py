@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from kerass2s.decoding.checks import LONGEST, WIDEST, check_number, check_whole
 from kerass2s.decoding.filters import IMPOSSIBLE
-from kerass2s.decoding.noise import uniform
+from kerass2s.decoding.noise import PRIME, uniform
 from kerass2s.decoding.ranking import Ranked, Ranking
 from kerass2s.decoding.rows import RowSearch
 from kerass2s.decoding.search import Rules, SearchResult, Source, Step, Tensors, best_first, longest
 
 COLDEST, HOTTEST = 0.01, 100.0
-LARGEST_SEED = 2**31 - 1
+LARGEST_SEED = PRIME - 1  # numbers are made modulo the prime: PRIME itself would draw what 0 draws
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,12 @@ class SamplingSearch(Ranked):
     ) -> SearchResult:
         """Draws from `state` with `memory` (each tensor [B, ...]) and the ids `first` [B]; see `SearchResult`."""
         limit = longest(self.max_length, max_length)
-        heat = tf.constant(self.temperature) if temperature is None else tf.clip_by_value(temperature, COLDEST, HOTTEST)
+        heat, penalty = tf.constant(self.temperature, tf.float32), tf.constant(self.length_penalty, tf.float32)
+        if temperature is not None:
+            heat = tf.clip_by_value(temperature, COLDEST, HOTTEST)
+        if length_penalty is not None:
+            penalty = tf.maximum(length_penalty, 0.0)
         seed = tf.constant(self.seed) if seed is None else seed
-        penalty = tf.constant(self.length_penalty) if length_penalty is None else tf.maximum(length_penalty, 0.0)
         number = tf.tile(tf.range(self.samples), [tf.shape(first)[0]])
         first, state, memory = tf.nest.map_structure(
             lambda tensor: tf.repeat(tensor, self.samples, axis=0), (first, dict(state), dict(memory))

@@ -69,7 +69,7 @@ class SearchResult(NamedTuple):
     Attributes:
         ids: int32 [B, K, T], without START and END, PAD after the end; T is the longest of the batch, at least 1.
         lengths: int32 [B, K], END not counted.
-        scores: float32 [B, K]; -inf where fewer than K hypotheses exist at all.
+        scores: float32 [B, K]; -inf where fewer than K hypotheses exist at all, and all else there is empty.
         token_scores: float32 [B, K, T + 1], what each token added to the sum of log-probabilities, END's after the
             last; zero where there is none, as after a hypothesis that was cut.
         alignments: float32 [B, K, T, S], zero after the end, or None when the step returns no alignment.
@@ -261,12 +261,15 @@ def finish(
         token_scores: float32 [B, K, L], zero after the end.
         alignments: () or one buffer float32 [B * K, L, S], each position in the beam order of its step.
     """
-    ids = tf.where(ids == END_ID, PAD_ID, ids)
+    exists = scores > IMPOSSIBLE / 2
+    # A row that the filters left nothing to go on with has tokens, but is no hypothesis.
+    ids = tf.where((ids == END_ID) | ~exists[:, :, None], PAD_ID, ids)
+    token_scores = tf.where(exists[:, :, None], token_scores, 0.0)
     # Axes of reductions are counted from the front: ONNX Runtime 1.31 keeps a negative one when B is 0.
     lengths = tf.reduce_sum(tf.cast(ids != PAD_ID, tf.int32), axis=2)
     longest = tf.reduce_max(tf.concat([[1], tf.reshape(lengths, [-1])], axis=0))
     cut = ids[:, :, :longest]
-    scores = tf.where(scores > IMPOSSIBLE / 2, scores, -np.inf)
+    scores = tf.where(exists, scores, -np.inf)
     token_scores = tf.pad(token_scores, [[0, 0], [0, 0], [0, 1]])[:, :, : longest + 1]
     if not alignments:
         return SearchResult(cut, lengths, scores, token_scores, None)

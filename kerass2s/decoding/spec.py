@@ -137,7 +137,7 @@ def search_spec(search: Search) -> str:
     """Returns the shortest spec that `parse_search` reads as `search`.
 
     Raises:
-        ConfigError: if `search` or one of its filters is not one of those that have a name.
+        ConfigError: if `search` or one of its filters is not one of those that have a name, or two filters have one.
     """
     for name, kind in SEARCHES.items():
         if type(search) is kind:
@@ -152,7 +152,10 @@ def _write_spec(name: str, search: Search) -> str:
         value = getattr(search, field.name)
         if field.name not in (first, "filters") and value != field.default:
             settings.append(f"{field.name}={_READERS[field.type](value)}")
-    settings += [_write_filter(each) for each in getattr(search, "filters", ())]
+    filters = getattr(search, "filters", ())
+    if len({type(each) for each in filters}) < len(filters):
+        raise ConfigError(f"A spec names each filter once. Received: {filters!r}")
+    settings += [_write_filter(each) for each in filters]
     return ":".join([name, ",".join(settings)]) if settings else name
 
 

@@ -19,28 +19,66 @@ class PrefixTable:
     """Log-probabilities that are random for every prefix of every item; the alignment is the one-hot of the prefix.
 
     A prefix is numbered by its ids as digits of base V, START not counted: the empty prefix is 0, [4, 1] is 4 * V + 1.
+
+    The state holds the prefix twice: as its number, and as a nested cache that grows by what is fed. Where the two do
+    not fit, one of them is another row's, and the answer is turned upside down.
+
+    With `source_lengths` [B] the alignments are random for every prefix as well, over as many positions as an item has
+    at `window` elements to a position.
     """
 
-    def __init__(self, seed: int, max_length: int, batch: int = 1, sharpness: float = 1.0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        max_length: int,
+        batch: int = 1,
+        sharpness: float = 1.0,
+        source_lengths: tuple[int, ...] = (),
+        window: int = 1,
+    ) -> None:
         generator = np.random.default_rng(seed)
         self.max_length = max_length
         logits = generator.normal(size=(batch, BASE**max_length, VOCABULARY)) * sharpness
         self.logits = logits.astype(np.float32)
+        self.source_lengths = source_lengths or (2,) * batch
+        self.window = window
+        self.alignments = None
+        if source_lengths:
+            lengths = [self.memory_length(item) for item in range(batch)]
+            looks = np.exp(generator.normal(size=(batch, BASE**max_length, max(lengths))) * 2)
+            looks *= np.arange(max(lengths)) < np.array(lengths)[:, None, None]
+            self.alignments = (looks / np.sum(looks, axis=-1, keepdims=True)).astype(np.float32)
+
+    def memory_length(self, item: int) -> int:
+        """Returns how many positions attention has on an item."""
+        return -(-self.source_lengths[item] // self.window)
 
     def begin(self, items: list[int] | None = None) -> tuple[dict, dict, tf.Tensor, Source]:
         """Returns state, memory, first ids and source for these items, all by default."""
         items = list(range(len(self.logits))) if items is None else items
-        state = {"prefix": tf.fill([len(items)], -1), "deep": {"length": tf.zeros([len(items), 1], tf.int32)}}
-        table = tf.gather(self.logits, tf.constant(items, tf.int32))
-        return state, {"table": table}, tf.fill([len(items)], START), source_of(items)
+        state = {"prefix": tf.fill([len(items)], -1), "deep": {"cache": tf.zeros([len(items), 0, 1], tf.int32)}}
+        memory = {"table": tf.gather(self.logits, tf.constant(items, tf.int32))}
+        if self.alignments is not None:
+            memory["alignments"] = tf.gather(self.alignments, tf.constant(items, tf.int32))
+        source = source_of(items, tuple(self.source_lengths[item] for item in items), self.window)
+        return state, memory, tf.fill([len(items)], START), source
 
     def step(self, ids: tf.Tensor, state: dict, memory: dict) -> StepOutput:
-        """Follows the prefix by `ids`, unless `ids` is START; ended rows stay in range by a modulo."""
-        prefix = tf.where(state["prefix"] < 0, 0, state["prefix"] * BASE + ids) % (BASE**self.max_length)
+        """Follows the prefix by `ids`, unless `ids` is START."""
+        prefix = tf.where(state["prefix"] < 0, 0, state["prefix"] * BASE + ids)
+        cache = tf.concat([state["deep"]["cache"], ids[:, None, None]], axis=1)
+        length = tf.shape(cache)[1] - 1
+        digits = BASE ** tf.range(length - 1, -1, -1)
+        fits = tf.reduce_sum(cache[:, 1:, 0] * digits, axis=1) == prefix
         logits = tf.gather(memory["table"], prefix, batch_dims=1)
-        length = state["deep"]["length"]
-        alignment = tf.stack([tf.cast(prefix, tf.float32), tf.cast(length[:, 0], tf.float32)], axis=-1)
-        return StepOutput(logits, {"prefix": prefix, "deep": {"length": length + 1}}, alignment)
+        logits = tf.where(fits[:, None], logits, -logits)
+        if self.alignments is None:
+            alignment = tf.stack(
+                [tf.cast(prefix, tf.float32), tf.zeros_like(prefix, tf.float32) + tf.cast(length, tf.float32)], axis=-1
+            )
+        else:
+            alignment = tf.gather(memory["alignments"], prefix, batch_dims=1)
+        return StepOutput(logits, {"prefix": prefix, "deep": {"cache": cache}}, alignment)
 
     def log_probs(self, item: int, prefix: tuple[int, ...]) -> np.ndarray:
         """Returns the log-probabilities [V] after `prefix`, in float64."""
@@ -59,10 +97,11 @@ class PrefixTable:
         return sorted(((self.score(item, tokens, penalty), tokens) for tokens in every), reverse=True)
 
 
-def source_of(items: list[int]) -> Source:
-    """Returns sources of two elements, each with its own content."""
-    content = tf.tile(tf.constant(items, tf.int32, [len(items), 1]), [1, 2])
-    return Source.of(content, tf.fill([len(items)], 2))
+def source_of(items: list[int], lengths: tuple[int, ...] = (), window: int = 1) -> Source:
+    """Returns sources of two elements or of these lengths, each with its own content."""
+    lengths = lengths or (2,) * len(items)
+    content = np.repeat(np.array(items, np.int32).reshape(-1, 1), max((2, *lengths)), axis=1)
+    return Source.of(tf.constant(content), tf.constant(lengths, tf.int32), window)
 
 
 def number(prefix: tuple[int, ...]) -> int:

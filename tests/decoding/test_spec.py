@@ -6,16 +6,107 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerass2s.decoding import BeamSearch, GreedySearch, Search, parse_search, search_spec
+from kerass2s.decoding import (
+    Banned,
+    BeamSearch,
+    Forced,
+    GreedySearch,
+    Lexicon,
+    MaxRatio,
+    MinLength,
+    MinRatio,
+    Monotonic,
+    NoRepeatNgram,
+    NoUnknown,
+    Prefix,
+    RepetitionPenalty,
+    Rollout,
+    SamplingSearch,
+    Search,
+    parse_search,
+    search_spec,
+)
+from kerass2s.decoding.spec import FILTERS as NAMED
+from kerass2s.decoding.spec import SEARCHES as KNOWN
 from kerass2s.errors import ConfigError
 
 LENGTHS = st.integers(1, 65536)
-SEARCHES = st.builds(GreedySearch, LENGTHS) | st.builds(BeamSearch, st.integers(1, 1024), st.floats(0, 10), LENGTHS)
+WORDS = st.lists(st.integers(4, 99999) | st.just(1), min_size=1, max_size=5).map(tuple)
+LEXICON = Lexicon(((4, 5), ()))
+FILTERS = {
+    MinLength: st.builds(MinLength, LENGTHS),
+    MinRatio: st.builds(MinRatio, st.floats(0, 1e4) | st.integers(0, 9)),
+    MaxRatio: st.builds(MaxRatio, st.floats(0, 1e4)),
+    Banned: st.builds(Banned, st.lists(st.integers(0, 99999), min_size=1).map(tuple)),
+    NoUnknown: st.builds(NoUnknown),
+    Forced: st.builds(Forced, WORDS),
+    Prefix: st.builds(Prefix, WORDS),
+    NoRepeatNgram: st.builds(NoRepeatNgram, LENGTHS),
+    RepetitionPenalty: st.builds(RepetitionPenalty, st.floats(1, 100)),
+    Lexicon: st.just(LEXICON),
+    Monotonic: st.builds(Monotonic, LENGTHS, st.integers(0, 65536), st.floats(0, 100)),
+}
+SOME = st.lists(st.one_of(*FILTERS.values()), unique_by=type).map(tuple)
+PENALTIES = st.floats(0, 10) | st.integers(0, 10)
+RANKED = {
+    "length_penalty": PENALTIES,
+    "max_length": LENGTHS,
+    "normalization": st.sampled_from(["gnmt", "plain"]),
+    "coverage_penalty": PENALTIES,
+    "word_reward": st.floats(-10, 10),
+    "filters": SOME,
+}
 
 
-@given(SEARCHES)
+def grouped(groups: int, width: int, fields: dict) -> BeamSearch:
+    """A beam search of so many groups of that width."""
+    return BeamSearch(groups * width, groups=groups, **fields)
+
+
+SEARCHES = {
+    GreedySearch: st.builds(GreedySearch, LENGTHS, filters=SOME),
+    BeamSearch: st.builds(
+        grouped,
+        st.integers(1, 32),
+        st.integers(1, 32),
+        st.fixed_dictionaries({}, optional={**RANKED, "diversity": st.floats(0, 1000)}),
+    ),
+    SamplingSearch: st.builds(
+        SamplingSearch,
+        st.integers(1, 1024),
+        temperature=st.floats(0.01, 100) | st.integers(1, 100),
+        top_k=st.integers(0, 65536),
+        top_p=st.floats(0, 1),
+        seed=st.integers(0, 2**31 - 2),
+        **RANKED,
+    ),
+    Rollout: st.builds(Rollout, LENGTHS),
+}
+
+
+def test_every_search_and_filter_is_drawn():
+    assert set(SEARCHES) == set(KNOWN.values())
+    assert set(FILTERS) == set(NAMED.values())
+
+
+@given(st.one_of(*SEARCHES.values()))
 def test_a_spec_comes_back(search: Search):
-    assert parse_search(search_spec(search)) == search
+    spec = search_spec(search)
+    again = parse_search(spec, LEXICON)
+    assert again == search
+    assert search_spec(again) == spec
+
+
+def test_two_filters_of_one_name_have_no_spec():
+    with pytest.raises(ConfigError, match="once. Received: "):
+        search_spec(GreedySearch(filters=(Banned((4,)), Banned((5,)))))
+
+
+@pytest.mark.parametrize("lexicon", [None, Lexicon(((4,),))])
+def test_a_spec_only_names_its_lexicon(lexicon: Lexicon | None):
+    spec = search_spec(GreedySearch(filters=(LEXICON,)))
+    with pytest.raises(ConfigError, match="beside its spec"):
+        parse_search(spec, lexicon)
 
 
 @given(st.text() | st.sampled_from(["greedy:", "beam:"]).flatmap(lambda name: st.text().map(name.__add__)))
@@ -34,6 +125,13 @@ def test_any_text_is_a_search_or_one_line_of_error(text: str):
         ("beam:5", BeamSearch(5)),
         ("beam:8,max_length=40", BeamSearch(8, 0.0, 40)),
         ("beam:5,length_penalty=0.6,max_length=40", BeamSearch(5, 0.6, 40)),
+        ("beam:6,groups=3,diversity=1.0,no_unknown", BeamSearch(6, groups=3, diversity=1, filters=(NoUnknown(),))),
+        (
+            "sample:1,temperature=0.8,top_k=40,top_p=0.9,seed=7",
+            SamplingSearch(temperature=0.8, top_k=40, top_p=0.9, seed=7),
+        ),
+        ("greedy:min_length=2,banned=7+12", GreedySearch(filters=(MinLength(2), Banned((7, 12))))),
+        ("greedy:monotonic=3+1+2.5", GreedySearch(filters=(Monotonic(3, 1, 2.5),))),
     ],
 )
 def test_specs_as_the_command_line_writes_them(spec: str, search: Search):
@@ -72,6 +170,22 @@ def test_other_ways_to_write_the_default_beam(spec: str):
         ("beam:5,length_penalty=much", "length_penalty of search 'beam' must be a number"),
         ("beam:5,max_length=0", "max_length must be a whole number from 1"),
         ("greedy:max_length=" + "9" * 5000, "max_length"),
+        ("beam:5,groups=2", "multiple of groups"),
+        ("beam:5,banned=7,banned=8", "banned twice"),
+        ("beam:5,banned=", "banned of search 'beam' must be a whole number"),
+        ("beam:5,banned=7+x", "banned of search 'beam' must be a whole number"),
+        ("beam:5,forced=3", "none of them 0, 2, 3"),
+        ("beam:5,min_length=2+3", "at most 1 numbers"),
+        ("beam:5,monotonic=3+1+2+9", "at most 3 numbers"),
+        ("beam:5,monotonic", "takes key=value"),
+        ("beam:5,no_unknown=1", "takes key=value"),
+        ("beam:5,no_repeat_ngrams=3", "did you mean 'no_repeat_ngram'?"),
+        ("beam:5,normalization=mean", "normalization must be one of"),
+        ("beam:5,filters=banned", "Unknown key 'filters'"),
+        ("rollout:3,min_length=2", "Unknown key 'min_length'"),
+        ("sample:1,temperature=0", "temperature must be from 0.01 to 100"),
+        ("sample:1,top_p=2", "top_p must be from 0 to 1"),
+        ("sample:1,seed=-1", "seed must be a whole number from 0"),
     ],
 )
 def test_a_wrong_spec_is_refused_in_one_line(spec: str, what: str):
