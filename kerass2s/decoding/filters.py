@@ -305,7 +305,8 @@ class Lexicon(Filter):
     """The output is one of given sequences: names of products, valid words, or whatever else is listed.
 
     Each row walks a trie of the sequences; where it stands, only the tokens that go on in the trie are possible, END
-    where a sequence ends. `Lexicon.of(tokenizer, texts)` makes one of texts.
+    where a sequence ends. What leads to none of at most `max_length` tokens is impossible, so that none is cut.
+    `Lexicon.of(tokenizer, texts)` makes one of texts.
 
     Args:
         sequences: the token ids of each output, without START and END; an empty one allows the empty output.
@@ -343,7 +344,7 @@ class Lexicon(Filter):
         return hashlib.sha256(json.dumps(self.sequences).encode()).hexdigest()[:16]
 
     @cached_property
-    def _trie(self) -> tuple[np.ndarray, np.ndarray]:
+    def _trie(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return double_array(self.sequences)
 
     def __hash__(self) -> int:
@@ -359,8 +360,9 @@ class Lexicon(Filter):
 
     def __call__(self, log_probs: tf.Tensor, progress: Progress, own: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns log_probs [N, V] after the rule."""
-        columns = tf.range(tf.shape(log_probs)[1])
-        return _keep(log_probs, self._children(own["place"], columns)[1])
+        below, exists = self._children(own["place"], tf.range(tf.shape(log_probs)[1]))
+        in_time = tf.gather(self._trie[2], below) < progress.limit - progress.t
+        return _keep(log_probs, exists & in_time)
 
     def follow(self, own: dict[str, tf.Tensor], tokens: tf.Tensor, progress: Progress) -> dict[str, tf.Tensor]:
         """Returns the place of the child; rows that left the trie, as finished ones do, stay where they are."""
@@ -370,7 +372,7 @@ class Lexicon(Filter):
 
     def _children(self, place: tf.Tensor, tokens: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The places of the children of place [N] by tokens [N, C] or [C], and whether they are there."""
-        base, check = self._trie
+        base, check, _ = self._trie
         below = tf.minimum(tf.gather(base, place)[:, None] + tokens, len(check) - 1)
         return below, tf.gather(check, below) == place[:, None]
 

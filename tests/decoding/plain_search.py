@@ -136,7 +136,7 @@ def _no_repeat_ngram(rule: NoRepeatNgram, costs: Costs, prefix: Tokens, case: Ca
 
 
 def _lexicon(rule: Lexicon, costs: Costs, prefix: Tokens, case: Case) -> Costs:
-    ended = [(*sequence, END) for sequence in rule.sequences]
+    ended = [(*sequence, END) for sequence in rule.sequences if len(sequence) <= case.limit]
     starts = {sequence[:size] for sequence in ended for size in range(len(sequence) + 1)}
     return _of(costs, lambda token: (*prefix, token) in starts)
 

@@ -12,6 +12,7 @@ from plain_search import Case, check, exhaustive
 from prefix_table import END, PrefixTable, hypotheses
 
 from kerass2s.decoding import BeamSearch, GreedySearch, Lexicon, SamplingSearch
+from kerass2s.decoding.filters import Progress
 from kerass2s.decoding.lexicon import ROOT, double_array
 from kerass2s.errors import ConfigError
 from kerass2s.text import SentencePieceTokenizer
@@ -27,9 +28,9 @@ def children(base: np.ndarray, check: np.ndarray, node: int) -> list[tuple[int, 
 
 @given(lexicons)
 def test_the_trie_holds_these_sequences_and_no_others(sequences: list[tuple[int, ...]]):
-    base, check = double_array(sequences)
+    base, check, lack = double_array(sequences)
     assert base.dtype == check.dtype == np.int32
-    assert len(base) == len(check)
+    assert len(base) == len(check) == len(lack)
     assert check[-1] < 0  # nobody's
     held, waiting = [], [((), ROOT)]
     while waiting:
@@ -40,13 +41,16 @@ def test_the_trie_holds_these_sequences_and_no_others(sequences: list[tuple[int,
                 assert not children(base, check, below)
             else:
                 waiting.append(((*prefix, token), below))
+        goes_on = [sequence for sequence in sequences if prefix == sequence[: len(prefix)]]
+        assert lack[node] == min(map(len, goes_on)) - len(prefix)
     assert sorted(held) == sorted(set(sequences))
 
 
 def test_the_trie_of_the_docstring():
-    base, check = double_array([(4,), (5,)])
+    base, check, lack = double_array([(4,), (5,)])
     assert check.tolist() == [-2, -1, -1, 5, 0, 0, 4, -1]
     assert base.tolist() == [0, 0, 0, 0, 3, 0, 0, 0]
+    assert lack[[0, 3, 4, 5, 6]].tolist() == [1, 0, 0, 0, 0]
 
 
 def test_gaps_are_filled_and_soon():
@@ -66,7 +70,8 @@ def test_the_filter_walks_the_trie(sequences: list[tuple[int, ...]], text: tuple
     own = rule.start(tf.constant(2))
     ended = [(*sequence, END) for sequence in sequences]
     for size in range(6):
-        allowed = rule(tf.zeros([2, 70_001]), None, own).numpy() == 0
+        progress = Progress(tf.constant(size), None, tf.constant(100), None, None)
+        allowed = rule(tf.zeros([2, 70_001]), progress, own).numpy() == 0
         for row, each in enumerate(texts):
             if size <= len(each) and any(each[:size] == sequence[:size] for sequence in ended):
                 starts = {sequence[size] for sequence in ended if sequence[:size] == each[:size]}
@@ -86,8 +91,8 @@ def test_full_width_finds_all_members_and_nothing_else(sequences: tuple[tuple[in
     for item in range(3):
         check(result, item, exhaustive(Case(table, item, 4, search.filters), search))
         found = {tokens for score, tokens in hypotheses(result, item) if np.isfinite(score)}
-        # One that is longer than there can be tokens is cut like every other output.
-        assert found == {sequence[:4] for sequence in sequences}
+        # One that is longer than there can be tokens is none; nor is what it begins with.
+        assert found == {sequence for sequence in sequences if len(sequence) <= 4}
 
 
 @pytest.mark.parametrize("search", [GreedySearch, BeamSearch, SamplingSearch], ids=lambda search: search.__name__)
