@@ -250,14 +250,13 @@ def _compare(
         ExportError: A string differs, or a score by more than the tolerance.
     """
     batches = [list(words[i : i + BATCH]) for i in range(0, len(words), BATCH)]
-    probes = [Probe.of(f"words {i}", batch, model.codec, {}) for i, batch in enumerate(batches)]
+    asked = [{"ids": Probe.of(f"words {i}", batch, model.codec, {}).inputs} for i, batch in enumerate(batches)]
     found = {}
     for name in ("saved_model/1", "model.onnx"):
-        answers = replay(directory / name, probes, model.codec)
         texts, scores = [], []
-        for i in range(len(probes)):
-            texts += [model.target_tokenizer.decode(row) for row in answers[f"{i}.target_ids"][:, 0].tolist()]
-            scores += answers[f"{i}.scores"][:, 0].tolist()
+        for answer in replay(directory / name, asked):
+            texts += [model.target_tokenizer.decode(row) for row in answer["ids"]["target_ids"][:, 0].tolist()]
+            scores += answer["ids"]["scores"][:, 0].tolist()
         same = sum(text == row[0].text for text, row in zip(texts, live, strict=True))
         worst = float(np.abs(np.array(scores) - [row[0].score for row in live]).max(initial=0.0))
         if same != len(words) or worst > TOLERANCE:

@@ -93,7 +93,7 @@ def predict(
     """
     from kerass2s.data import count_lines, stream_sources
 
-    _check_search(search)
+    _check_search(model, search)
     total = count_lines(file)
     if search is None and n_best > 1 and not _is_export(model):
         search = f"beam:{n_best}"
@@ -179,7 +179,7 @@ def evaluate(
     batch_size: BatchSize = 64,
 ) -> None:
     """Evaluate a model on pairs: error rates, BLEU and chrF against any accepted target."""
-    _check_search(search)
+    _check_search(model, search)
     pairs = _read(file, source, target)
     predictor = _load(model, search)
     start = time.perf_counter()
@@ -292,7 +292,7 @@ def calibrate(
     """
     if _is_export(model):
         raise UserError(f"A calibration stands in a preset; calibrate the one it was made from. Received: {model}")
-    _check_search(search)
+    _check_search(model, search)
     pairs = _read(file, source, target)
     predictor = _load(model, search)
     from kerass2s.confidence import Calibration
@@ -343,9 +343,9 @@ def _read(file: str | None, source: str | None, target: str | None) -> list[Pair
     raise UserError(f"give FILE, or both --source and --target. Received: {given or 'none of them'}")
 
 
-def _check_search(search: str | None) -> None:
-    """Refuses a wrong search before anything is loaded."""
-    if search is not None:
+def _check_search(model: str, search: str | None) -> None:
+    """Refuses a wrong search before anything is loaded, but for an export: that has the lexicon a search may name."""
+    if search is not None and not _is_export(model):
         quiet_tensorflow()
         from kerass2s.decoding import parse_search
 

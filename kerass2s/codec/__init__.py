@@ -130,10 +130,6 @@ class Codec(Protocol):
         """Add to what a search found for a request whatever the graph can tell of it: the texts."""
         ...
 
-    def signatures(self, run: Any) -> dict[str, Any]:
-        """Make the functions of a SavedModel that take a request and are more than `run(source, lengths)` itself."""
-        ...
-
     # === Only where targets are tokens ===
 
     def need_tokens(self, what: str) -> None:

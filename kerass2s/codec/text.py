@@ -84,18 +84,6 @@ class TextTargets:
         """Add the texts to what a search found, `text string [B, K]`."""
         return {**found, "text": self.texts(found["target_ids"], request)}
 
-    def signatures(self, run: Any) -> dict[str, Any]:
-        """Make the functions of requests of an export, one to the best text and one to the K best."""
-
-        def n_best(**request: tf.Tensor) -> dict[str, tf.Tensor]:
-            found = run(*self.source(request))
-            return {"text": self.texts(found["target_ids"], request), "score": found["scores"]}
-
-        def best(**request: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {name: output[:, 0] for name, output in n_best(**request).items()}
-
-        return {"serving_default": best, "n_best": n_best}
-
     def texts(self, target_ids: tf.Tensor, request: dict[str, tf.Tensor]) -> tf.Tensor:
         """Detokenise in the graph, `target_ids int32 [B, K, T] -> string [B, K]`; `request` is what was asked."""
         rows, beams, time = tf.unstack(tf.shape(target_ids))

@@ -231,10 +231,6 @@ class SeriesCodec(VectorSources):
         """Return what was found as it is."""
         return found
 
-    def signatures(self, run: Any) -> dict[str, Any]:
-        """Make none: what an export computes from the padded source is the answer itself."""
-        return {}
-
 
 def _last(source: tf.Tensor, lengths: tf.Tensor, size: int) -> tf.Tensor:
     """The first `size` features of each row's last real vector, `[B, S, N] -> [B, size]`; zeros where there is none."""

@@ -15,6 +15,11 @@ _ROUNDS = (141592653, 589793238, 462643383, 279502884)
 _VALUE_STEPS = 4096.0
 
 
+def _residue(x: tf.Tensor) -> tf.Tensor:
+    """Returns whole numbers of any sign modulo `PRIME`, int64 from 0 on; in ONNX the remainder of a negative is one."""
+    return (tf.cast(x, tf.int64) % PRIME + PRIME) % PRIME
+
+
 def _mix(x: tf.Tensor) -> tf.Tensor:
     """Returns a permutation of the whole numbers below `PRIME`, int64; products stay below 2 ** 62."""
     for constant in _ROUNDS:
@@ -31,7 +36,7 @@ def uniform(*counters: tf.Tensor) -> tf.Tensor:
     """
     mixed = tf.zeros([], tf.int64)
     for counter in counters:
-        mixed = _mix((mixed + tf.cast(counter, tf.int64) % PRIME) % PRIME)
+        mixed = _mix((mixed + _residue(counter)) % PRIME)
     return (tf.cast(mixed // 2**8, tf.float32) + 0.5) * 2.0**-23
 
 
@@ -42,7 +47,7 @@ def fingerprint(source: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """
     if source.dtype.is_floating:
         source = tf.floor(source * _VALUE_STEPS)
-    content = tf.cast(source, tf.int64) % PRIME
+    content = _residue(source)
     for size in source.shape[2:]:
         content = tf.reduce_sum(content * _mix(tf.range(size, dtype=tf.int64) + 1) % PRIME, axis=2)
     positions = tf.range(tf.shape(content)[1])

@@ -92,8 +92,10 @@ class SamplingSearch(Ranked):
             penalty = tf.maximum(length_penalty, 0.0)
         seed = tf.constant(self.seed) if seed is None else seed
         number = tf.tile(tf.range(self.samples), [tf.shape(first)[0]])
+        # By a gather: what tf.repeat becomes in ONNX fails on a cache that is still empty.
+        rows = tf.range(tf.shape(first)[0] * self.samples) // self.samples
         first, state, memory = tf.nest.map_structure(
-            lambda tensor: tf.repeat(tensor, self.samples, axis=0), (first, dict(state), dict(memory))
+            lambda tensor: tf.gather(tensor, rows), (first, dict(state), dict(memory))
         )
         source = source.repeated(self.samples)
 

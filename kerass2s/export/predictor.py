@@ -124,11 +124,13 @@ def _held_search(path: Path, description: dict[str, str], asked: str | None, cod
         return held
     lexicon = next((each for each in getattr(held, "filters", ()) if isinstance(each, Lexicon)), None)
     search = parse_search(asked, lexicon)
-    if type(search) is type(held):
-        free = {name: getattr(held, name) for name in codec.settings(held)}
-        if dataclasses.replace(search, **free) == held:
-            return search
-    raise ExportError(f"{path}: this export holds the search {search_spec(held)!r} and no other. Received: {asked!r}")
+    settings = {name: getattr(held, name) for name in codec.settings(held)}
+    if type(search) is type(held) and dataclasses.replace(search, **settings) == held:
+        return search
+    raise ExportError(
+        f"{path}: this export holds the search {search_spec(held)!r} and no other; what can be set anew is "
+        f"{', '.join(settings)}. Received: {asked!r}"
+    )
 
 
 # === Loading ===
@@ -140,22 +142,22 @@ def load_predictor(path: str | os.PathLike[str] | Inference, *, search: str | No
     Args:
         path: a preset's name or directory, a SavedModel directory, an `.onnx` file, or a live model.
         search: the spec of a search. None: `greedy` for a live model or preset (`rollout:24` where its targets are
-            vectors), and what it holds for an export. Another horizon than it holds can be asked of an export.
+            vectors), and what it holds for an export. Of an export another search can be asked that differs only in
+            what it takes as inputs, such as the length penalty, the seed or the horizon.
 
     Raises:
         UserError: there is nothing at the path (PresetError where it could have been a preset's name).
         ExportError: the export is damaged, or holds another search.
         ConfigError: the spec names no search.
     """
+    if not isinstance(path, Inference):
+        place = Path(path)
+        if place.suffix == ".onnx" or place.is_file():
+            return load_onnx(place, search=search)
+        if is_saved_model(place):
+            return load_saved_model(place, search=search)
     wanted = None if search is None else parse_search(search)
-    if isinstance(path, Inference):
-        return LivePredictor(path, wanted or path.codec.search())
-    place = Path(path)
-    if place.suffix == ".onnx" or place.is_file():
-        return load_onnx(place, search=search)
-    if is_saved_model(place):
-        return load_saved_model(place, search=search)
-    model = load_preset(path)
+    model = path if isinstance(path, Inference) else load_preset(path)
     return LivePredictor(model, wanted or model.codec.search())
 
 

@@ -2,10 +2,9 @@
 
 Usage: python -I replay.py EXPORT PROBES.npz ANSWERS.npz   (-I: this file's neighbours must not hide other packages)
 
-PROBES.npz holds, for each batch N, the inputs of the raw function as `N.raw.NAME` and a request as `N.request.NAME`
-(strings as one string, a JSON list), and `raw`, the name of the raw function among a SavedModel's signatures.
-ANSWERS.npz gets the outputs of the raw function as `N.NAME` and, from a SavedModel whose other signatures answer with
-text, `texts`: for each batch the answers of those of these signatures that take a request alone, as JSON.
+PROBES.npz holds, for each batch N and each signature that is asked, the inputs as `N.SIGNATURE.NAME`; an ONNX file has
+one function, whatever that is called. ANSWERS.npz gets the outputs, under such names too. Strings are held as one
+string, a JSON list.
 """
 
 from __future__ import annotations
@@ -20,69 +19,55 @@ import numpy as np
 
 Inputs = dict[str, Any]
 Outputs = dict[str, np.ndarray]
+Run = Callable[[str, Inputs], Outputs]
 
 
-def load_onnx(path: str) -> Callable[[Inputs], Outputs]:
-    """Returns the function of an ONNX file."""
+def load_onnx(path: str) -> Run:
+    """Returns the function of an ONNX file, which has no signatures."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 
-    def run(inputs: Inputs) -> Outputs:
+    def run(signature: str, inputs: Inputs) -> Outputs:
         return dict(zip(names, session.run(names, inputs), strict=True))
 
     return run
 
 
-def load_saved_model(path: str, raw: str) -> tuple[Callable[[Inputs], Outputs], Callable[[Inputs], dict]]:
-    """Returns the raw function of a SavedModel, and one that asks its other signatures, which answer with text."""
+def load_saved_model(path: str) -> Run:
+    """Returns what runs a signature of a SavedModel."""
     import tensorflow as tf
     import tensorflow_text
 
     loaded = tf.saved_model.load(path)
 
-    def run(inputs: Inputs) -> Outputs:
-        outputs = loaded.signatures[raw](**{name: tf.constant(value) for name, value in inputs.items()})
-        return {name: output.numpy() for name, output in outputs.items()}
+    def run(signature: str, inputs: Inputs, ops: object = tensorflow_text) -> Outputs:
+        outputs = loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: storable(output.numpy()) for name, output in outputs.items()}
 
-    def answer(request: Inputs, ops: object = tensorflow_text) -> dict:
-        answers = {}
-        for name, signature in sorted(loaded.signatures.items()):
-            if "text" not in signature.structured_outputs or len(signature.structured_input_signature[1]) > len(
-                request
-            ):
-                continue
-            outputs = signature(**{name: tf.constant(value) for name, value in request.items()})
-            text = np.vectorize(lambda value: value.decode("utf-8"), otypes=[object])(outputs["text"].numpy())
-            answers[name] = {"text": text.tolist(), "score": outputs["score"].numpy().tolist()}
-        return answers
-
-    return run, answer
+    return run
 
 
-def of(probes: Inputs, prefix: str) -> Inputs:
-    """Returns the inputs whose keys begin with a prefix, without it."""
-    found = {key.removeprefix(prefix): value for key, value in probes.items() if key.startswith(prefix)}
-    return {name: json.loads(str(value)) if value.dtype.kind == "U" else value for name, value in found.items()}
+def storable(value: np.ndarray) -> np.ndarray:
+    """Returns an array of strings as one string of JSON: NumPy's own lose null characters at the end of a text."""
+    if value.dtype != object:
+        return value
+    return np.array(json.dumps(np.vectorize(bytes.decode, otypes=[object])(value).tolist()))
 
 
 def main(export: str, probes_file: str, answers_file: str) -> None:
     """Loads the export, runs all probes, and writes the answers."""
-    answers: dict[str, np.ndarray] = {}
+    asked: dict[str, Inputs] = {}
     with np.load(probes_file) as file:
-        probes = dict(file)
-    batches = sorted({int(key.partition(".")[0]) for key in probes if "." in key})
-    if os.path.isdir(export):
-        run, answer = load_saved_model(export, str(probes["raw"]))
-        texts = [answer(of(probes, f"{number}.request.")) for number in batches]
-        if any(texts):
-            answers["texts"] = np.array(json.dumps(texts))
-    else:
-        run = load_onnx(export)
-    for number in batches:
-        outputs = run(of(probes, f"{number}.raw."))
-        answers.update({f"{number}.{output}": value for output, value in outputs.items()})
+        for key, value in file.items():
+            question, _, name = key.rpartition(".")
+            asked.setdefault(question, {})[name] = json.loads(str(value)) if value.dtype.kind == "U" else value
+    run = load_saved_model(export) if os.path.isdir(export) else load_onnx(export)
+    answers: dict[str, np.ndarray] = {}
+    for question, inputs in asked.items():
+        outputs = run(question.partition(".")[2], inputs)
+        answers.update({f"{question}.{name}": value for name, value in outputs.items()})
     if "kerass2s" in sys.modules:
         sys.exit("An export must run without kerass2s.")
     np.savez(answers_file, **answers)

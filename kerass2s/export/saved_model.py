@@ -82,32 +82,30 @@ def _check_target(path: Path) -> None:
 def _signatures(model: Inference, search: Search) -> tuple[dict[str, Any], list[str]]:
     """Returns the signatures as tf.functions by name, and the names of the raw one's outputs.
 
-    All run the same traced search, so that the file holds it once.
+    All run the same traced search, and those of text the same tokenizers, so that the file holds each once.
     """
     codec, spec, settings = model.codec, inputs_spec(model.codec, search), model.codec.settings(search)
     raw = _function(ids_graph(model, search), spec, settings)
     outputs = list(raw.get_concrete_function().structured_outputs)
-    fixed = [tf.constant(value) for value in settings.values()]
-    texts = codec.signatures(lambda *source: raw(*source, *fixed))
-    if not texts:
+    if "target_ids" not in outputs:
         return {"serving_default": raw}, outputs
 
-    def tuned(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    def answer(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         request = dict(zip(codec.request_spec, inputs, strict=False))
-        given = inputs[len(request) :]
-        return codec.signatures(lambda *source: raw(*source, *given))["n_best"](**request)
+        found = codec.answers(raw(*codec.source(request), *inputs[len(request) :]), request)
+        return {"text": found["text"], "score": found["scores"]}
 
-    def requested(answer: Any) -> Any:
-        return _function(
-            lambda *inputs: answer(**dict(zip(codec.request_spec, inputs, strict=True))), codec.request_spec
-        )
+    def best(*request: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: output[:, 0] for name, output in tuned(*request, *fixed).items()}
 
-    settings_spec = {name: spec[name] for name in settings}
+    tuned = _function(answer, {**codec.request_spec, **{name: spec[name] for name in settings}}, settings)
+    fixed = [tf.constant(value) for value in settings.values()]
     return {
-        **{name: requested(answer) for name, answer in texts.items()},
+        "serving_default": _function(best, codec.request_spec),
+        "n_best": _function(lambda *request: tuned(*request, *fixed), codec.request_spec),
         "ids": _function(lambda *source: raw(*source, *fixed), codec.source_spec),
         "ids_with_settings": raw,
-        "n_best_with_settings": _function(tuned, {**codec.request_spec, **settings_spec}, settings),
+        "n_best_with_settings": tuned,
     }, outputs
 
 

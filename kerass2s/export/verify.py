@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from kerass2s.export.manifest import MANIFEST, check_manifest, onnx_files, saved
 from kerass2s.export.predictor import is_saved_model
 from kerass2s.inference import Inference
 from kerass2s.presets import load_preset
+
+Arrays = dict[str, np.ndarray]
 
 TOLERANCE = 1e-4
 LONG = 60
@@ -135,16 +137,14 @@ def _check(path: Path, description: dict[str, str], model: Inference | None) -> 
     codec = described_codec(description)
     search = described_search(description)
     probes = make_probes(codec, search)
-    answers = replay(path, probes, codec, raw_signature(description))
+    raw = raw_signature(description)
+    more = path.is_dir() and raw != "serving_default"  # an ONNX file has one function, and vectors one signature
+    answers = replay(path, [_questions(raw, probe, codec, search, more) for probe in probes])
     differences: list[str] = []
     if model is not None:
         live = _Live(model, search)
-        for number, probe in enumerate(probes):
-            given = {name.partition(".")[2]: value for name, value in answers.items() if name.startswith(f"{number}.")}
-            differences += [f"{probe.name}: {line}" for line in live.compare_raw(probe, given, codec)]
-        if "texts" in answers:
-            for probe, given in zip(probes, json.loads(str(answers["texts"])), strict=True):
-                differences += [f"{probe.name}: {line}" for line in live.compare_texts(probe, given)]
+        for probe, given in zip(probes, answers, strict=True):
+            differences += [f"{probe.name}: {line}" for line in live.compare(probe, given, codec)]
     return Check(str(path), search_spec(search), model is not None, len(probes), tuple(differences))
 
 
@@ -182,33 +182,55 @@ def make_probes(codec: Codec, search: Search) -> list[Probe]:
 # === Fresh process ===
 
 
-def replay(path: Path, probes: Sequence[Probe], codec: Codec, raw: str = "ids") -> dict[str, np.ndarray]:
-    """Runs the probes through an export in a fresh process that imports no kerass2s; see `replay.py`.
+def _questions(raw: str, probe: Probe, codec: Codec, search: Search, more: bool) -> dict[str, Arrays]:
+    """Returns what the signatures of an export are asked, by signature: the raw one and, if there are more, all."""
+    if not more:
+        return {raw: probe.inputs}
+    request = {name: value.numpy() for name, value in codec.request(probe.sources).items()}
+    settings = {name: probe.inputs[name] for name in codec.settings(search)}
+    return {
+        raw: probe.inputs,
+        "ids": {name: probe.inputs[name] for name in codec.source_spec},
+        "serving_default": request,
+        "n_best": request,
+        "n_best_with_settings": {**request, **settings},
+    }
+
+
+def replay(path: Path, asked: Sequence[dict[str, Arrays]]) -> list[dict[str, Arrays]]:
+    """Asks an export in a fresh process that imports no kerass2s; see `replay.py`.
 
     Args:
         path: the export.
-        probes: what to run.
-        codec: makes requests of the probes' sources, for the signatures that answer with text.
-        raw: the raw function among the signatures of a SavedModel.
+        asked: the inputs of each signature, for each batch.
+
+    Returns:
+        The outputs of each signature, for each batch; texts are arrays of str.
 
     Raises:
         ExportError: the process fails; the message ends with its last line.
     """
-    batches = {"raw": np.array(raw)}
-    for number, probe in enumerate(probes):
-        batches |= {f"{number}.raw.{name}": value for name, value in probe.inputs.items()}
-        request = codec.request(probe.sources)
-        batches |= {f"{number}.request.{name}": _storable(value.numpy()) for name, value in request.items()}
+    batches = {
+        f"{number}.{signature}.{name}": _storable(value)
+        for number, questions in enumerate(asked)
+        for signature, inputs in questions.items()
+        for name, value in inputs.items()
+    }
     with tempfile.TemporaryDirectory() as directory:
-        asked, answered = Path(directory, "probes.npz"), Path(directory, "answers.npz")
-        np.savez(asked, **batches)
-        command = [sys.executable, "-I", str(REPLAY), str(path.resolve()), str(asked), str(answered)]
+        probes, answered = Path(directory, "probes.npz"), Path(directory, "answers.npz")
+        np.savez(probes, **batches)
+        command = [sys.executable, "-I", str(REPLAY), str(path.resolve()), str(probes), str(answered)]
         process = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if process.returncode:
             last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
             raise ExportError(f"{path}: does not run in a fresh process. Received: {last}")
+        answers: list[dict[str, Arrays]] = [{signature: {} for signature in questions} for questions in asked]
         with np.load(answered) as file:
-            return dict(file)
+            for key, value in file.items():
+                number, signature, name = key.split(".")
+                text = value.dtype.kind == "U"
+                answers[int(number)][signature][name] = np.array(json.loads(str(value)), object) if text else value
+        return answers
 
 
 def _storable(value: np.ndarray) -> np.ndarray:
@@ -228,9 +250,23 @@ class _Live:
         spec = inputs_spec(model.codec, search)
         self._run = tf.function(ids_graph(model, search), input_signature=tuple(spec.values()))
 
-    def compare_raw(self, probe: Probe, given: dict[str, np.ndarray], codec: Codec) -> Iterator[str]:
-        expected = self._run(*map(tf.constant, probe.inputs.values()))
-        expected = {name: output.numpy() for name, output in expected.items()}
+    def compare(self, probe: Probe, given: dict[str, Arrays], codec: Codec) -> Iterator[str]:
+        """Yields each difference of what the signatures gave."""
+        raw, *others = given
+        yield from self._compare_raw(probe, given[raw], codec)
+        if not others:
+            return
+        fixed = {**probe.inputs, **codec.settings(self.search)}
+        expected = {"ids": self._found(fixed.values()), **self._texts(probe)}
+        for name in others:
+            for output, value in expected[name].items():
+                yield from _differs(f"{name} {output}", given[name][output], value)
+
+    def _found(self, inputs: Iterable[Any]) -> Arrays:
+        return {name: output.numpy() for name, output in self._run(*map(tf.constant, inputs)).items()}
+
+    def _compare_raw(self, probe: Probe, given: Arrays, codec: Codec) -> Iterator[str]:
+        expected = self._found(probe.inputs.values())
         if given.keys() != expected.keys():
             yield f"outputs {sorted(given)}, expected {sorted(expected)}"
             return
@@ -241,20 +277,29 @@ class _Live:
         if _decode(given["target_ids"], probe, codec) != _decode(expected["target_ids"], probe, self.model.codec):
             yield "the strings differ"
 
-    def compare_texts(self, probe: Probe, given: dict[str, dict[str, Any]]) -> Iterator[str]:
+    def _texts(self, probe: Probe) -> dict[str, Arrays]:
+        """What the signatures from text to text are to answer."""
+        codec = self.model.codec
+        request = codec.request(probe.sources)
+        settings = [probe.inputs[name] for name in codec.settings(self.search)]
+        tuned = codec.answers(self._run(*codec.source(request), *map(tf.constant, settings)), request)
+        beams = tuned["text"].shape[1]
         expected = self.model.n_best(probe.sources, self.search)
-        beams = len(given["n_best"]["score"][0])
         n_best = {"text": _each(expected, "text", beams, ""), "score": _each(expected, "score", beams, -np.inf)}
-        best = {name: [row[0] for row in rows] for name, rows in n_best.items()}
-        for signature, answer in {"n_best": n_best, "serving_default": best}.items():
-            if given[signature]["text"] != answer["text"]:
-                yield f"{signature}: {given[signature]['text']}, expected {answer['text']}"
-            yield from _differs(f"{signature} score", np.array(given[signature]["score"]), np.array(answer["score"]))
+        return {
+            "n_best": n_best,
+            "serving_default": {name: rows[:, 0] for name, rows in n_best.items()},
+            "n_best_with_settings": {
+                "text": np.vectorize(bytes.decode, otypes=[object])(tuned["text"].numpy()),
+                "score": tuned["scores"].numpy(),
+            },
+        }
 
 
-def _each(rows: list[list[Hypothesis]], name: str, beams: int, absent: Any) -> list[list[Any]]:
+def _each(rows: list[list[Hypothesis]], name: str, beams: int, absent: Any) -> np.ndarray:
     """One attribute of every hypothesis [B, K]; a live model leaves out those that an export scores -inf."""
-    return [[*(getattr(one, name) for one in row), *[absent] * (beams - len(row))] for row in rows]
+    filled = [[*(getattr(one, name) for one in row), *[absent] * (beams - len(row))] for row in rows]
+    return np.array(filled, object if isinstance(absent, str) else np.float32)
 
 
 def _decode(ids: np.ndarray, probe: Probe, codec: Codec) -> list[str]:

@@ -37,11 +37,13 @@ def test_predict_gives_a_line_for_a_line_in_order(run, home: Path, lexicon):
     assert sum(known.get(word) == answer for word, answer in zip(lines, answers, strict=True)) >= len(words)
 
 
+@pytest.mark.parametrize("search", [SPEC, "greedy:max_length=2"])
 @pytest.mark.parametrize("name", EXPORTS)
-def test_exports_predict_and_score_as_the_preset_does(run, home: Path, name: str):
+def test_exports_predict_and_score_as_the_preset_does(run, home: Path, name: str, search: str):
     stdin = "cat\n\nsta\nqqq\n"
-    live = run("predict", home / "preset", "--search", SPEC, "--scores", stdin=stdin)
-    export = run("predict", home / name, "--scores", stdin=stdin)
+    live = run("predict", home / "preset", "--search", search, "--scores", stdin=stdin)
+    asked = [] if search == SPEC else ["--search", search]
+    export = run("predict", home / name, *asked, "--scores", stdin=stdin)
     assert export.exit_code == 0, export.output
     pairs = zip(live.stdout.splitlines(), export.stdout.splitlines(), strict=True)
     for (text, score), (other, other_score) in ((left.split("\t"), right.split("\t")) for left, right in pairs):

@@ -1,4 +1,4 @@
-"""Both searches convert to standard ONNX operators, and onnxruntime finds what TensorFlow finds."""
+"""Every search converts to standard ONNX operators, and onnxruntime finds what TensorFlow finds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,25 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from kerass2s.decoding import BeamSearch, GreedySearch, Source, StepOutput
+from kerass2s.decoding import (
+    Banned,
+    BeamSearch,
+    Forced,
+    GreedySearch,
+    Lexicon,
+    MaxRatio,
+    MinLength,
+    MinRatio,
+    Monotonic,
+    NoRepeatNgram,
+    NoUnknown,
+    Prefix,
+    RepetitionPenalty,
+    SamplingSearch,
+    Search,
+    Source,
+    StepOutput,
+)
 
 UNITS, VOCABULARY = 8, 9
 
@@ -35,15 +53,18 @@ class TinyAttention:
         return StepOutput(logits, {"hidden": hidden}, alignment if self.aligned else None)
 
 
-def graph_of(search: GreedySearch | BeamSearch, model: TinyAttention):
-    def run(memory: tf.Tensor, source_lengths: tf.Tensor) -> dict[str, tf.Tensor]:
+def graph_of(search: Search, model: TinyAttention):
+    settings = search.settings()
+
+    def run(memory: tf.Tensor, source_lengths: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         mask = tf.range(tf.shape(memory)[1])[None, :] < source_lengths[:, None]
-        first = tf.fill(tf.shape(source_lengths), 2)
-        source = Source.of(tf.cast(memory[:, :, 0] * 100, tf.int32), source_lengths)
-        result = search(model.step, {"hidden": memory[:, 0, :]}, {"memory": memory, "mask": mask}, first, source)
+        first, source = tf.fill(tf.shape(source_lengths), 2), Source.of(memory, source_lengths)
+        start = {"hidden": memory[:, 0, :]}, {"memory": memory, "mask": mask}
+        result = search(model.step, *start, first, source, **dict(zip(settings, given, strict=True)))
         return {name: tf.identity(part, name) for name, part in result._asdict().items() if part is not None}
 
     signature = [tf.TensorSpec([None, None, UNITS], name="memory"), tf.TensorSpec([None], tf.int32, "source_lengths")]
+    signature += [tf.TensorSpec([], value.dtype, name) for name, value in settings.items()]
     return tf.function(run, input_signature=signature)
 
 
@@ -54,22 +75,59 @@ def convert(function) -> onnxruntime.InferenceSession:
 
         model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=18)
     assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx.ml"}
+    assert len(model.graph.input) == len(function.input_signature), "what was captured would be an input"
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+SINGLE = (Banned((7,)), NoUnknown(), Prefix((4, 6)), Forced((5, 8)))
+LENGTHS = (MinLength(2), MinRatio(0.5), MaxRatio(1.5))
+REPEATS = (NoRepeatNgram(2), RepetitionPenalty(1.3))
+LEXICON = Lexicon(((), (4,), (4, 5, 6), (4, 5, 7, 8), (8, 1), (6, 6, 6, 6, 6)))
 
 
 @pytest.mark.parametrize(
     ("search", "aligned"),
     [
-        (GreedySearch(12), True),
-        (GreedySearch(12), False),
-        (BeamSearch(1, 0.0, 12), True),
-        (BeamSearch(4, 0.6, 12), True),
-        (BeamSearch(4, 0.0, 12), False),
-        (BeamSearch(12, 1.0, 3), True),
+        pytest.param(GreedySearch(12), False, id="greedy"),
+        pytest.param(GreedySearch(12, filters=(*SINGLE, *REPEATS)), False, id="greedy-filtered"),
+        pytest.param(BeamSearch(1, 0.0, 12), True, id="beam-1"),
+        pytest.param(BeamSearch(4, 0.6, 12), True, id="beam-4"),
+        pytest.param(BeamSearch(4, 0.0, 12, filters=(*SINGLE, *LENGTHS)), False, id="beam-filtered"),
+        pytest.param(BeamSearch(12, 1.0, 3, filters=(LEXICON,)), True, id="beam-lexicon"),
+        pytest.param(
+            BeamSearch(
+                6,
+                0.7,
+                12,
+                groups=3,
+                diversity=1.5,
+                normalization="plain",
+                coverage_penalty=0.3,
+                word_reward=0.4,
+                filters=(Monotonic(1, 1, 2.0), *REPEATS),
+            ),
+            True,
+            id="beam-grouped-ranked",
+        ),
+        pytest.param(SamplingSearch(3, max_length=12), False, id="sample"),
+        pytest.param(
+            SamplingSearch(
+                4,
+                temperature=1.5,
+                top_k=5,
+                top_p=0.8,
+                seed=11,
+                length_penalty=0.5,
+                max_length=12,
+                coverage_penalty=0.2,
+                filters=(*LENGTHS, *REPEATS, Monotonic(2)),
+            ),
+            True,
+            id="sample-cut-filtered",
+        ),
     ],
-    ids=str,
 )
-def test_onnxruntime_finds_the_same(search: GreedySearch | BeamSearch, aligned: bool):
+def test_onnxruntime_finds_the_same(search: Search, aligned: bool):
     function = graph_of(search, TinyAttention(3, aligned))
     session = convert(function)
     names = [output.name for output in session.get_outputs()]
@@ -77,8 +135,11 @@ def test_onnxruntime_finds_the_same(search: GreedySearch | BeamSearch, aligned: 
     for batch, source in [(1, 1), (1, 7), (2, 3), (17, 5), (17, 30), (0, 4)]:
         memory = generator.normal(size=(batch, source, UNITS)).astype(np.float32)
         lengths = generator.integers(1, source + 1, size=batch).astype(np.int32)
-        expected = function(memory, lengths)
-        found = dict(zip(names, session.run(None, {"memory": memory, "source_lengths": lengths}), strict=True))
+        more = generator.integers(3)
+        settings = {name: np.asarray(value + more, value.dtype) for name, value in search.settings().items()}
+        expected = function(memory, lengths, *settings.values())
+        given = {"memory": memory, "source_lengths": lengths, **settings}
+        found = dict(zip(names, session.run(None, given), strict=True))
         assert sorted(found) == sorted(expected)
         for name in ("ids", "lengths"):
             np.testing.assert_array_equal(found[name], expected[name])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kerass2s.decoding import BeamSearch
+from kerass2s.decoding import BeamSearch, Hypothesis
 from kerass2s.errors import ConfigError, ExportError, PresetError, UserError
 from kerass2s.export import load_predictor
 from kerass2s.seq2seq import Seq2Seq
@@ -19,6 +19,11 @@ PLACES = ["preset", "saved_model/1", "model.onnx"]
 def assert_one_line(error: pytest.ExceptionInfo[UserError]) -> None:
     assert "\n" not in str(error.value)
     assert "Received: " in str(error.value)
+
+
+def said(answers: list[list[Hypothesis]]) -> list[list[list[int]]]:
+    """Returns the ids of all hypotheses."""
+    return [[one.ids for one in row] for row in answers]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -43,11 +48,24 @@ def test_a_live_model_takes_any_search(exported: Path, live: Seq2Seq):
 @pytest.mark.parametrize("place", PLACES[1:])
 def test_an_export_holds_its_search(exported: Path, place: str):
     assert load_predictor(exported / place).search == "beam:2,max_length=6"
-    with pytest.raises(ExportError, match="holds the search 'beam:2,max_length=6' and no other") as error:
-        load_predictor(exported / place, search="greedy")
-    assert_one_line(error)
+    for other in ("greedy", "beam:3,max_length=6", "beam:2,groups=2", "beam:2,max_length=6,min_length=2"):
+        with pytest.raises(ExportError, match="holds the search 'beam:2,max_length=6' and no other") as error:
+            load_predictor(exported / place, search=other)
+        assert_one_line(error)
+        assert f"set anew is max_length, length_penalty. Received: {other!r}" in str(error.value)
     with pytest.raises(ConfigError):
         load_predictor(exported / place, search="beem:5")
+
+
+@pytest.mark.parametrize("place", PLACES[1:])
+def test_what_an_export_takes_as_inputs_can_be_set_anew(exported: Path, live: Seq2Seq, search: BeamSearch, place: str):
+    asked = BeamSearch(2, 3.0, 4)
+    predictor = load_predictor(exported / place, search="beam:2,length_penalty=3.0,max_length=4")
+    assert predictor.search == "beam:2,length_penalty=3.0,max_length=4"
+    found, expected, held = predictor.n_best(TEXTS), *(live.n_best(TEXTS, each) for each in (asked, search))
+    assert said(found) == said(expected) != said(held)
+    for row, wanted in zip(found, expected, strict=True):
+        assert [one.score for one in row] == pytest.approx([one.score for one in wanted], abs=1e-4)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.5, 0.9, 0.999])
