@@ -17,8 +17,9 @@ from kerass2s.data.curriculum import Pace
 from kerass2s.data.pipeline import shift
 from kerass2s.decoders import Decoder
 from kerass2s.decoding import Hypothesis, Search, SearchResult, Source, Trajectory
+from kerass2s.decoding.copying import copied
 from kerass2s.errors import ConfigError
-from kerass2s.text import PAD_ID, SentencePieceTokenizer
+from kerass2s.text import END_ID, PAD_ID, SentencePieceTokenizer
 from kerass2s.training import TeacherForcing
 
 __all__ = ["Seq2Seq"]
@@ -234,12 +235,16 @@ class Seq2Seq(keras.Model):
         start = self.decoder.begin((encoder or self.encoder)(self.codec.encoder_inputs(source, source_lengths)))
         first = self.codec.first(source, source_lengths)
         known = Source.of(source, source_lengths, self.codec.window)
-        return search(self.decoder.step, start.state, start.memory, first, known, **settings)
+        found = search(self.decoder.step, start.state, start.memory, first, known, **settings)
+        if not getattr(search, "copy_unknown", False):  # a rollout knows no tokens
+            return found
+        real = tf.range(tf.shape(source)[1])[None, :] < source_lengths[:, None]
+        return copied(found, real & (source != END_ID), self.codec.target_size)
 
     def _search_function(self, search: Search) -> Any:
         @tf.function(input_signature=[self.codec.request_spec])
         def run(request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return self.codec.answers(self.search_graph(*self.codec.source(request), search).named(), request)
+            return self.codec.answers(self.search_graph(*self.codec.source(request), search).named(), request, search)
 
         return run
 

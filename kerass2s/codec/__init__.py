@@ -126,11 +126,11 @@ class Codec(Protocol):
         """Return what the decoder is fed before its first output, [B, ...]."""
         ...
 
-    def answers(self, found: dict[str, tf.Tensor], request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Add to what a search found for a request whatever the graph can tell of it: the texts."""
+    def answers(self, found: dict[str, tf.Tensor], request: dict[str, tf.Tensor], search: Any) -> dict[str, tf.Tensor]:
+        """Add to what `search` found for a request whatever the graph can tell of it: the texts."""
         ...
 
-    def signatures(self, run: Any) -> dict[str, Any]:
+    def signatures(self, run: Any, search: Any) -> dict[str, Any]:
         """Make the functions of a SavedModel that take a request and are more than `run(source, lengths)` itself."""
         ...
 

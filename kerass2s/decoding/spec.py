@@ -81,7 +81,8 @@ def parse_search(spec: str, lexicon: Lexicon | None = None) -> Search:
         if key in FILTERS:
             filters[key] = _read_filter(name, key, value, spec, lexicon)
         else:
-            values[key] = _read(name, key, _field(name, key).type, value, spec)
+            kind = _field(name, key).type
+            values[key] = True if kind == "bool" else _read(name, key, kind, value, spec)
     return SEARCHES[name](**values, **({"filters": tuple(filters.values())} if filters else {}))
 
 
@@ -99,7 +100,7 @@ def _split(name: str, place: int, setting: str, spec: str) -> tuple[str, str]:
     """Takes `key=value` apart, or the bare value of the first field, or a key that has none, of a search `name`."""
     keys = _keys(name)
     key, equals, value = (part.strip() for part in setting.partition("="))
-    bare = key in keys and key in FILTERS and not fields(FILTERS[key])
+    bare = key in keys and _is_bare(name, key)
     if not equals and place == 0 and name in _FIRST and not bare:
         return _FIRST[name], setting
     if bool(equals) == bare:
@@ -107,6 +108,11 @@ def _split(name: str, place: int, setting: str, spec: str) -> tuple[str, str]:
     if key not in keys:
         raise ConfigError(f"Unknown key {key!r} of search {name!r}{_suggestion(key, keys)}. Received: {spec!r}")
     return key, value
+
+
+def _is_bare(name: str, key: str) -> bool:
+    """Tells whether a key stands without a value: a filter of no arguments, or what is either so or not."""
+    return not fields(FILTERS[key]) if key in FILTERS else _field(name, key).type == "bool"
 
 
 def _read(name: str, key: str, kind: str, value: str, spec: str) -> Any:
@@ -151,7 +157,7 @@ def _write_spec(name: str, search: Search) -> str:
     for field in fields(search):
         value = getattr(search, field.name)
         if field.name not in (first, "filters") and value != field.default:
-            settings.append(f"{field.name}={_READERS[field.type](value)}")
+            settings.append(field.name if value is True else f"{field.name}={_READERS[field.type](value)}")
     settings += [_write_filter(each) for each in getattr(search, "filters", ())]
     return ":".join([name, ",".join(settings)]) if settings else name
 

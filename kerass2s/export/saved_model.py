@@ -88,14 +88,14 @@ def _signatures(model: Seq2Seq, search: Search) -> tuple[dict[str, Any], list[st
     raw = _function(ids_graph(model, search), spec, settings)
     outputs = list(raw.get_concrete_function().structured_outputs)
     fixed = [tf.constant(value) for value in settings.values()]
-    texts = codec.signatures(lambda *source: raw(*source, *fixed))
+    texts = codec.signatures(lambda *source: raw(*source, *fixed), search)
     if not texts:
         return {"serving_default": raw}, outputs
 
     def tuned(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         request = dict(zip(codec.request_spec, inputs, strict=False))
         given = inputs[len(request) :]
-        return codec.signatures(lambda *source: raw(*source, *given))["n_best"](**request)
+        return codec.signatures(lambda *source: raw(*source, *given), search)["n_best"](**request)
 
     def requested(answer: Any) -> Any:
         return _function(
