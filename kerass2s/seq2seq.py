@@ -16,7 +16,7 @@ from kerass2s.data import Batching, Pair, ShortFirst
 from kerass2s.data.curriculum import Pace
 from kerass2s.data.pipeline import shift
 from kerass2s.decoders import Decoder
-from kerass2s.decoding import Hypothesis, Search, SearchResult, Source, Trajectory
+from kerass2s.decoding import Hypothesis, MinimumBayesRisk, Search, SearchResult, Source, Trajectory
 from kerass2s.decoding.copying import copied
 from kerass2s.errors import ConfigError
 from kerass2s.text import END_ID, PAD_ID, SentencePieceTokenizer
@@ -280,6 +280,8 @@ class Seq2Seq(keras.Model):
         search = search or self.codec.search()
         self.codec.settings(search)  # refuses a search for other targets
         run = self._graphs.get(search, lambda: self._search_function(search))
+        if isinstance(search, MinimumBayesRisk):
+            read = search.reading(read)
         order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
         found: list[Any] = [None] * len(sources)
         for begin in range(0, len(order), batch_size):

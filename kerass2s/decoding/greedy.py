@@ -40,6 +40,11 @@ class GreedySearch:
         check_flag("copy_unknown", self.copy_unknown)
         check_filters(self.filters)
 
+    @property
+    def width(self) -> int:
+        """The most hypotheses of a source."""
+        return 1
+
     def settings(self) -> dict[str, np.ndarray]:
         """Returns what the graph can take in place of the search's own fields, by name."""
         return {"max_length": np.array(self.max_length, np.int32)}

@@ -23,6 +23,7 @@ from kerass2s.decoding.filters import (
     RepetitionPenalty,
 )
 from kerass2s.decoding.greedy import GreedySearch
+from kerass2s.decoding.risk import MinimumBayesRisk
 from kerass2s.decoding.rollout import Rollout
 from kerass2s.decoding.sampling import SamplingSearch
 from kerass2s.decoding.search import Search
@@ -32,6 +33,7 @@ SEARCHES: dict[str, type] = {
     "greedy": GreedySearch,
     "beam": BeamSearch,
     "sample": SamplingSearch,
+    "mbr": MinimumBayesRisk,
     "rollout": Rollout,
 }
 """Every search by its name. What follows the name sets its fields; the first of them may go without its name."""
@@ -51,7 +53,7 @@ FILTERS: dict[str, type[Filter]] = {
 }
 """Every filter by its key; its arguments follow, with a + between them: `banned=7+12`, `monotonic=3+1`."""
 
-_FIRST = {"beam": "width", "rollout": "horizon", "sample": "samples"}
+_FIRST = {"beam": "width", "rollout": "horizon", "sample": "samples", "mbr": "samples"}
 _READERS = {"int": int, "float": float, "str": str}
 _KINDS = {"int": "a whole number", "float": "a number", "str": "text"}
 

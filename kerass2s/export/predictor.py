@@ -14,6 +14,7 @@ import tensorflow as tf
 from kerass2s.codec import Codec
 from kerass2s.data.padding import padded
 from kerass2s.decoding import Hypothesis, Lexicon, Search, parse_search, search_spec
+from kerass2s.decoding.search import filtered
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import (
     described_codec,
@@ -37,6 +38,15 @@ class Predictor(Protocol):
     codec: Codec
     search: str
 
+    @property
+    def width(self) -> int:
+        """The most hypotheses of a source, where targets are tokens."""
+        ...
+
+    def within(self, lexicon: Lexicon) -> Predictor:
+        """Returns what answers alike, but with outputs of the lexicon alone."""
+        ...
+
     def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
         """Returns each source's hypotheses, best first, in the order of the sources."""
         ...
@@ -59,6 +69,16 @@ class LivePredictor:
         self.search = search_spec(search)
         self.codec = model.codec
         self._search = search
+
+    @property
+    def width(self) -> int:
+        """The most hypotheses of a source, where targets are tokens."""
+        self.codec.need_tokens("n_best")
+        return self._search.width
+
+    def within(self, lexicon: Lexicon) -> LivePredictor:
+        """Returns the same model with outputs of the lexicon alone."""
+        return LivePredictor(self.model, filtered(self._search, lexicon))
 
     def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
         """Returns each source's hypotheses, best first, in the order of the sources."""
@@ -86,7 +106,27 @@ class ExportPredictor:
         wanted = _held_search(path, description, search, self.codec)
         self.search = search_spec(wanted)
         self.run = run
+        self._search = wanted
         self._settings = self.codec.settings(wanted)
+
+    @property
+    def width(self) -> int:
+        """The most hypotheses of a source, where targets are tokens."""
+        self.codec.need_tokens("n_best")
+        return self._search.width
+
+    def within(self, lexicon: Lexicon) -> ExportPredictor:
+        """Returns itself, if this is the lexicon that the export holds.
+
+        Raises:
+            ExportError: it holds none, or another.
+        """
+        if lexicon not in getattr(self._search, "filters", ()):
+            raise ExportError(
+                f"{self.path}: the outputs of an export are those it was made with, by {self.search!r}; "
+                f"export the preset with this lexicon. Received: {lexicon!r}"
+            )
+        return self
 
     def n_best(self, sources: Sequence[Any], batch_size: int = 64) -> list[list[Hypothesis]]:
         """Returns each source's hypotheses, best first, in the order of the sources.
@@ -153,16 +193,18 @@ def load_predictor(path: str | os.PathLike[str] | Seq2Seq, *, search: str | None
         ExportError: the export is damaged, or holds another search.
         ConfigError: the spec names no search.
     """
-    wanted = None if search is None else parse_search(search)
     if isinstance(path, Seq2Seq):
-        return LivePredictor(path, wanted or path.codec.search())
+        return _live(path, search)
     place = Path(path)
     if place.suffix == ".onnx" or place.is_file():
         return load_onnx(place, search=search)
     if is_saved_model(place):
         return load_saved_model(place, search=search)
-    model = Seq2Seq.from_preset(path)
-    return LivePredictor(model, wanted or model.codec.search())
+    return _live(Seq2Seq.from_preset(path), search)
+
+
+def _live(model: Seq2Seq, search: str | None) -> LivePredictor:
+    return LivePredictor(model, model.codec.search() if search is None else parse_search(search))
 
 
 def is_saved_model(path: Path) -> bool:
