@@ -242,7 +242,8 @@ class Seq2Seq(keras.Model):
         return copied(found, real & (source != END_ID), self.codec.target_size)
 
     def _search_function(self, search: Search) -> Any:
-        @tf.function(input_signature=[self.codec.request_spec])
+        # It is graph code already; and autograph would wrap a UserError in an error of its own.
+        @tf.function(input_signature=[self.codec.request_spec], autograph=False)
         def run(request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             return self.codec.answers(self.search_graph(*self.codec.source(request), search).named(), request, search)
 

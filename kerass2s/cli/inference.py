@@ -143,9 +143,8 @@ def evaluate(
     pairs = _read(file, source, target)
     predictor = _load(model, search, lexicon)
     start = time.perf_counter()
-    texts = [
-        found[0].text if found else "" for _, found in _decode(predictor, [pair.source for pair in pairs], batch_size)
-    ]
+    found = _decode(predictor, [pair.source for pair in pairs], batch_size)
+    texts = [_columns(hypotheses, 1)[0].text for _, hypotheses in found]
     seconds = time.perf_counter() - start
     from kerass2s.evaluation import evaluate_texts
 

@@ -106,7 +106,8 @@ def _split(name: str, place: int, setting: str, spec: str) -> tuple[str, str]:
     if not equals and place == 0 and name in _FIRST and not bare:
         return _FIRST[name], setting
     if bool(equals) == bare:
-        raise ConfigError(f"Search {name!r} takes key=value, keys: {', '.join(keys)}. Received: {spec!r}")
+        takes = f"Search {name!r} takes key=value{_close(key, keys)}"
+        raise ConfigError(f"{takes}, keys: {', '.join(keys)}. Received: {spec!r}")
     if key not in keys:
         raise ConfigError(f"Unknown key {key!r} of search {name!r}{_suggestion(key, keys)}. Received: {spec!r}")
     return key, value
@@ -184,5 +185,9 @@ def _arguments(rule: Filter) -> Iterable[Any]:
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
     names = list(known)
+    return f"{_close(word, names)} (known: {', '.join(names)})"
+
+
+def _close(word: str, names: list[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1)
-    return (f"; did you mean {close[0]!r}?" if close else "") + f" (known: {', '.join(names)})"
+    return f"; did you mean {close[0]!r}?" if close and close[0] != word else ""

@@ -125,7 +125,7 @@ def _function(
     named.__signature__ = inspect.Signature(
         [inspect.Parameter(name, kind, default=constants.get(name, empty)) for name in spec]
     )
-    return tf.function(named, input_signature=tuple(spec.values()))
+    return tf.function(named, input_signature=tuple(spec.values()), autograph=False)
 
 
 def _module(signatures: dict[str, Any]) -> tf.Module:

@@ -225,7 +225,7 @@ class _Live:
         self.model = model
         self.search = search
         spec = inputs_spec(model.codec, search)
-        self._run = tf.function(ids_graph(model, search), input_signature=tuple(spec.values()))
+        self._run = tf.function(ids_graph(model, search), input_signature=tuple(spec.values()), autograph=False)
 
     def compare_raw(self, probe: Probe, given: dict[str, np.ndarray], codec: Codec) -> Iterator[str]:
         expected = self._run(*map(tf.constant, probe.inputs.values()))

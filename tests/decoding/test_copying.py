@@ -23,7 +23,7 @@ from kerass2s.decoding import (
 )
 from kerass2s.decoding.copying import copied
 from kerass2s.errors import ConfigError
-from kerass2s.export import load_predictor, verify
+from kerass2s.export import load_predictor
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
 
@@ -161,8 +161,6 @@ def test_exports_say_the_same_as_the_live_model(model: Seq2Seq, sides, tmp_path:
         assert [[each.text for each in row] for row in predictor.n_best(SOURCES)] == live
     served = tf.saved_model.load(str(places["tf_saved_model"])).signatures["n_best"](text=tf.constant(SOURCES))
     assert [[text.decode() for text in row] for row in served["text"].numpy()] == live
-    model.save_to_preset(tmp_path / "preset")
-    assert verify(places["onnx"], against=tmp_path / "preset").ok
 
 
 def test_what_has_no_source_tokens_or_no_attention_is_refused(sides: list[SentencePieceTokenizer]) -> None:
