@@ -65,13 +65,6 @@ def test_every_example_parses_and_nothing_is_left_out() -> None:
 # === Samples ===
 
 
-def test_the_contracts_sample_has_its_seed(run, home: Path) -> None:
-    once, again = (run("predict", home / "preset", "--search", CONTRACT, stdin=WORDS).stdout for _ in range(2))
-    assert once == again and once.count("\n") == 6
-    hot = [run("predict", home / "preset", "--search", f"sample:temperature=5,seed={n}", stdin=WORDS) for n in (1, 2)]
-    assert hot[0].stdout != hot[1].stdout
-
-
 def test_samples_and_a_lexicon_are_the_same_everywhere(run, home: Path, sampling: Path, allowed: Path) -> None:
     options = ["--n-best", 3, "--scores"]
     live = run("predict", home / "preset", *options, "--search", THREE, "--lexicon", allowed, stdin=WORDS)
@@ -87,24 +80,26 @@ def test_samples_and_a_lexicon_are_the_same_everywhere(run, home: Path, sampling
                 assert [float(x) for x in other[1::2]] == pytest.approx([float(x) for x in row[1::2]], abs=1e-4)
 
 
-@pytest.mark.parametrize("name", EXPORTS.values())
 def test_an_export_takes_another_seed_and_keeps_its_lexicon(
-    run, refuses, home: Path, sampling: Path, allowed: Path, tmp_path: Path, name: str
+    run, refuses, home: Path, sampling: Path, allowed: Path, tmp_path: Path
 ) -> None:
     hot = THREE.replace("seed=7", "seed=8").replace("temperature=0.8", "temperature=3")
-    live = run("predict", home / "preset", "--n-best", 3, "--search", hot, "--lexicon", allowed, stdin=WORDS)
-    held = refuses("predict", sampling / name, "--search", hot, stdin=WORDS)  # one without the lexicon is another one
+    options = ["--n-best", 3, "--search"]
+    live = run("predict", home / "preset", *options, hot, "--lexicon", allowed, stdin=WORDS).stdout
+    assert live != run("predict", sampling / "model.onnx", "--n-best", 3, stdin=WORDS).stdout
+    held = refuses("predict", sampling / "model.onnx", "--search", hot, stdin=WORDS)  # without the lexicon: another one
     lexicon = held.partition("lexicon=")[2].partition("'")[0]
-    export = run("predict", sampling / name, "--n-best", 3, "--search", f"{hot},lexicon={lexicon}", stdin=WORDS)
-    assert export.stdout == live.stdout
+    for name in EXPORTS.values():
+        assert run("predict", sampling / name, *options, f"{hot},lexicon={lexicon}", stdin=WORDS).stdout == live
     other = tmp_path / "other.txt"
     other.write_text("K AE T\n", encoding="utf-8")
-    assert "export the preset" in refuses("predict", sampling / name, "--lexicon", other, stdin=WORDS)
-    assert "export the preset" in refuses("predict", home / name, "--lexicon", allowed, stdin=WORDS)
+    for model, file in ((sampling, other), (home, allowed)):
+        assert "export the preset" in refuses("predict", model / "model.onnx", "--lexicon", file, stdin=WORDS)
 
 
 def test_fewer_samples_than_columns_are_refused_before_any_line(refuses, home: Path) -> None:
-    assert "--search beam:2 or sample:2" in refuses("predict", home / "preset", "--search", CONTRACT, "--n-best", 2)
+    told = refuses("predict", home / "preset", "--search", CONTRACT, "--n-best", 2, stdin="cat\n")
+    assert "--search beam:2 or sample:2" in told
 
 
 # === Lexicon ===
