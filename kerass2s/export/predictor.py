@@ -74,6 +74,7 @@ class LivePredictor:
     def width(self) -> int:
         """The most hypotheses of a source, where targets are tokens."""
         self.codec.need_tokens("n_best")
+        self.codec.settings(self._search)  # refuses a search for other targets
         return self._search.width
 
     def within(self, lexicon: Lexicon) -> LivePredictor:

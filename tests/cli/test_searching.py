@@ -157,6 +157,12 @@ def test_what_needs_attention_is_refused_in_one_line(
     assert "needs a model with attention" in refuses(*arguments)
 
 
+def test_a_rollout_is_for_vectors(refuses, home: Path, allowed: Path) -> None:
+    for options in ([], ["--lexicon", allowed]):
+        told = refuses("predict", home / "preset", "--search", "rollout:3", *options, stdin="cat\n")
+        assert "Received: Rollout(horizon=3)" in told
+
+
 def test_unknown_keys_have_a_suggestion(refuses, home: Path) -> None:
     for search, meant in {
         "sample:temprature=0.8": "temperature",
