@@ -61,13 +61,12 @@ def test_equals_keep_the_models_order_and_what_is_no_output_stays_last() -> None
     assert ordered["scores"].tolist() == pytest.approx([-2.5 / 3, -2.5 / 3, -3.0 / 3, -3.0 / 3, -np.inf])
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_hypotheses_are_the_samples_in_another_order(model: Seq2Seq, metric: str) -> None:
-    search = MinimumBayesRisk(6, metric=metric, temperature=0.8, seed=3, max_length=5)
+def test_hypotheses_are_the_samples_in_another_order(model: Seq2Seq) -> None:
+    search = MinimumBayesRisk(6, temperature=0.8, seed=3, max_length=5)
     assert search.sampling == SamplingSearch(6, temperature=0.8, seed=3, max_length=5)
     found, samples = model.n_best(WORDS, search), model.n_best(WORDS, search.sampling)
     for row, drawn in zip(found, samples, strict=True):
-        utilities = expected_utilities([each.text for each in drawn], METRICS[metric])
+        utilities = expected_utilities([each.text for each in drawn], METRICS["chrf"])
         order = sorted(range(6), key=lambda k: -utilities[k])
         assert [each.ids for each in row] == [drawn[k].ids for k in order]
         assert [each.token_scores for each in row] == [drawn[k].token_scores for k in order]
