@@ -13,9 +13,10 @@ import tensorflow as tf
 from kerass2s.codec import Codec
 from kerass2s.data import Pair
 from kerass2s.data.pipeline import shift
-from kerass2s.decoding import Hypothesis, Search, SearchResult, Source, Trajectory
+from kerass2s.decoding import Hypothesis, MinimumBayesRisk, Search, SearchResult, Source, Trajectory
+from kerass2s.decoding.copying import copied
 from kerass2s.errors import ConfigError
-from kerass2s.text import PAD_ID, SentencePieceTokenizer
+from kerass2s.text import END_ID, PAD_ID, SentencePieceTokenizer
 
 __all__ = ["WINDOW", "GraphCache", "Inference", "answered"]
 
@@ -99,12 +100,17 @@ class Inference:
         start = self.decoder.begin((encoder or self.encoder)(self.codec.encoder_inputs(source, source_lengths)))
         first = self.codec.first(source, source_lengths)
         known = Source.of(source, source_lengths, self.codec.window)
-        return search(self.decoder.step, start.state, start.memory, first, known, **settings)
+        found = search(self.decoder.step, start.state, start.memory, first, known, **settings)
+        if not getattr(search, "copy_unknown", False):  # a rollout knows no tokens
+            return found
+        real = tf.range(tf.shape(source)[1])[None, :] < source_lengths[:, None]
+        return copied(found, real & (source != END_ID), self.codec.target_size)
 
     def _search_function(self, search: Search) -> Any:
-        @tf.function(input_signature=[self.codec.request_spec])
+        # It is graph code already; and autograph would wrap a UserError in an error of its own.
+        @tf.function(input_signature=[self.codec.request_spec], autograph=False)
         def run(request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return self.codec.answers(self.search_graph(*self.codec.source(request), search).named(), request)
+            return self.codec.answers(self.search_graph(*self.codec.source(request), search).named(), request, search)
 
         return run
 
@@ -153,6 +159,8 @@ class Inference:
         search = search or self.codec.search()
         self.codec.settings(search)  # refuses a search for other targets
         run = self._graphs.get(search, lambda: self._search_function(search))
+        if isinstance(search, MinimumBayesRisk):
+            read = search.reading(read)
 
         def ask(batch: Sequence[Any]) -> dict[str, np.ndarray]:
             return {name: part.numpy() for name, part in run(self.codec.request(batch)).items()}

@@ -87,8 +87,8 @@ def _top(
 
 
 def examples(*lines: str) -> str:
-    """Returns the end of a command's help: example lines, kept as they are."""
-    return "Examples:\n\n\b\n" + "\n".join(f"  kerass2s {line}" for line in lines)
+    """Returns the end of a command's help: example lines, kept as they are, and an empty line."""
+    return "Examples:\n\n\b\n" + "\n".join(f"  kerass2s {line}" for line in lines) + "\n\n"
 
 
 def stderr() -> Console:

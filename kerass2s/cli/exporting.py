@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from kerass2s.cli.app import examples, quiet_tensorflow, stderr
+from kerass2s.cli.searching import LexiconOption, SearchOption, read_lexicon, searches
 
 
 class Format(StrEnum):
@@ -31,7 +32,9 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "export my_model out/saved_model/1 --format saved_model",
             "export my_model out/model.onnx --format onnx --search beam:5",
-        ),
+            "export my_model out/model.onnx --format onnx --lexicon allowed.txt",
+        )
+        + searches(),
     )(export)
     app.command("ensemble", epilog=examples("ensemble runs/one runs/two runs/three --out runs/together"))(ensemble)
     app.command("verify", epilog=examples("verify out/model.onnx --against my_model"))(verify)
@@ -41,19 +44,20 @@ def export(
     model: Annotated[str, typer.Argument(help="Preset name or directory.")],
     out: Annotated[str, typer.Argument(help="Directory (SavedModel) or file (ONNX) to write.")],
     format: Annotated[Format, typer.Option("--format", help="What to write.")],
-    search: Annotated[
-        str | None,
-        typer.Option("--search", metavar="S", help="The search the export holds: greedy, beam:5, rollout:24."),
-    ] = None,
+    search: SearchOption = None,
+    lexicon: LexiconOption = None,
 ) -> None:
     """Export a model with its whole search inside."""
     quiet_tensorflow()
     from kerass2s.decoding import parse_search
+    from kerass2s.decoding.search import filtered
 
     spec = None if search is None else parse_search(search)
     from kerass2s.presets import load_preset
 
     live = load_preset(model)
+    if lexicon is not None:
+        spec = filtered(spec or live.codec.search(), read_lexicon(lexicon, live.codec))
     live.export(out, format={"saved_model": "tf_saved_model", "onnx": "onnx"}[format.value], search=spec)
     stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kerass2s.cli.app import examples, progress, quiet_tensorflow
+from kerass2s.cli.searching import LexiconOption, SearchOption, check_search, read_lexicon, searches
 from kerass2s.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ WINDOW = 1024
 ATTENTION_MAPS = 6
 
 Model = Annotated[str, typer.Argument(help="Preset name, preset directory, SavedModel directory or .onnx file.")]
-SearchOption = Annotated[
-    str | None, typer.Option("--search", metavar="S", help="greedy, beam:5, beam:5,length_penalty=0.6")
-]
 Preset = Annotated[str, typer.Argument(metavar="MODEL", help="Preset name or directory.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Sources decoded at once.")]
 Source = Annotated[str | None, typer.Option("--source", metavar="FILE", help="Parallel file of sources.")]
@@ -43,8 +41,11 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "predict g2p_en words.txt --search beam:5",
             "predict out/model.onnx - --n-best 3 --scores < words.txt",
+            "predict my_model names.txt --search sample:4,seed=7 --n-best 4",
+            "predict my_model words.txt --search beam:5 --lexicon allowed.txt",
             "predict my_model words.txt --confidence   # after `calibrate`",
-        ),
+        )
+        + searches(),
     )(predict)
     app.command(
         "evaluate",
@@ -52,7 +53,8 @@ def register(app: typer.Typer) -> None:
             "evaluate my_model test.tsv --json",
             "evaluate out/saved_model/1 --source test.en --target test.de",
             "evaluate my_model test.tsv --risk-coverage risk.png",
-        ),
+        )
+        + searches(),
     )(evaluate)
     app.command(
         "score",
@@ -73,6 +75,7 @@ def predict(
     model: Model,
     file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Sources, one a line; - is stdin.")] = "-",
     search: SearchOption = None,
+    lexicon: LexiconOption = None,
     n_best: Annotated[int, typer.Option("--n-best", min=1, help="Outputs a line, tab separated, best first.")] = 1,
     scores: Annotated[bool, typer.Option("--scores", help="Put each output's score in the column after it.")] = False,
     attention: Annotated[
@@ -89,20 +92,27 @@ def predict(
     """Predict: a line in, a line out, in order. Only the first column of FILE is read.
 
     With --n-best N each line has N outputs, with --scores each output is followed by its score, with --confidence by
-    how likely it is right. FILE may have any number of lines; --window 1 answers each as soon as it comes.
+    how likely it is right. Where the search's rules allow fewer outputs, what is left is empty, with a score of -inf.
+    FILE may have any number of lines; --window 1 answers each as soon as it comes.
     """
     from kerass2s.data import count_lines, stream_sources
 
-    _check_search(model, search)
+    if not _is_export(model):  # one checks the spec by what it holds
+        check_search(search)
     total = count_lines(file)
     if search is None and n_best > 1 and not _is_export(model):
         search = f"beam:{n_best}"
-    predictor = _load(model, search)
+    predictor = _load(model, search, lexicon)
+    if n_best > predictor.width:
+        raise UserError(
+            f"--n-best {n_best} needs a search of that width, such as --search beam:{n_best} or sample:{n_best}. "
+            f"Received: search {predictor.search}, which gives {predictor.width}"
+        )
     calibration = _calibration(model, predictor.search) if confidence else None
     shown: list[tuple[str, Hypothesis]] = []
     for source, hypotheses in _decode(predictor, stream_sources(file), total, batch_size, window):
-        print(_line(_enough(hypotheses, n_best, predictor.search), scores, calibration), flush=True)
-        if attention and source.strip() and len(shown) < ATTENTION_MAPS:
+        print(_line(_columns(hypotheses, n_best), scores, calibration), flush=True)
+        if attention and source.strip() and hypotheses and len(shown) < ATTENTION_MAPS:
             shown.append((source, hypotheses[0]))
     if attention:
         _draw(attention, predictor, shown)
@@ -128,13 +138,11 @@ def _calibration(model: str, search: str) -> Calibration:
     return load_calibration(model, search)
 
 
-def _enough(hypotheses: list[Hypothesis], count: int, search: str) -> list[Hypothesis]:
-    if len(hypotheses) < count:
-        raise UserError(
-            f"--n-best {count} needs a search of that width, such as --search beam:{count}. "
-            f"Received: search {search}, which gives {len(hypotheses)}"
-        )
-    return hypotheses[:count]
+def _columns(hypotheses: list[Hypothesis], count: int) -> list[Hypothesis]:
+    """Returns `count` hypotheses; those that do not exist say nothing and score -inf."""
+    from kerass2s.decoding import Hypothesis
+
+    return [*hypotheses[:count], *[Hypothesis("", -math.inf, [], token_scores=[-math.inf])] * (count - len(hypotheses))]
 
 
 def _line(hypotheses: Sequence[Hypothesis], scores: bool, calibration: Calibration | None) -> str:
@@ -167,6 +175,7 @@ def evaluate(
     model: Model,
     file: Pairs = None,
     search: SearchOption = None,
+    lexicon: LexiconOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     source: Source = None,
     target: Target = None,
@@ -179,9 +188,10 @@ def evaluate(
     batch_size: BatchSize = 64,
 ) -> None:
     """Evaluate a model on pairs: error rates, BLEU and chrF against any accepted target."""
-    _check_search(model, search)
+    if not _is_export(model):  # one checks the spec by what it holds
+        check_search(search)
     pairs = _read(file, source, target)
-    predictor = _load(model, search)
+    predictor = _load(model, search, lexicon)
     start = time.perf_counter()
     best = _best(predictor, pairs, batch_size)
     seconds = time.perf_counter() - start
@@ -198,7 +208,8 @@ def evaluate(
 
 
 def _best(predictor: Predictor, pairs: Sequence[Pair], batch_size: int) -> list[Hypothesis]:
-    return [found[0] for _, found in _decode(predictor, (pair.source for pair in pairs), len(pairs), batch_size)]
+    sources = (pair.source for pair in pairs)
+    return [_columns(found, 1)[0] for _, found in _decode(predictor, sources, len(pairs), batch_size)]
 
 
 def _draw_risk(path: str, best: Sequence[Hypothesis], pairs: Sequence[Pair]) -> float:
@@ -292,7 +303,7 @@ def calibrate(
     """
     if _is_export(model):
         raise UserError(f"A calibration stands in a preset; calibrate the one it was made from. Received: {model}")
-    _check_search(model, search)
+    check_search(search)
     pairs = _read(file, source, target)
     predictor = _load(model, search)
     from kerass2s.confidence import Calibration
@@ -343,21 +354,13 @@ def _read(file: str | None, source: str | None, target: str | None) -> list[Pair
     raise UserError(f"give FILE, or both --source and --target. Received: {given or 'none of them'}")
 
 
-def _check_search(model: str, search: str | None) -> None:
-    """Refuses a wrong search before anything is loaded, but for an export: that has the lexicon a search may name."""
-    if search is not None and not _is_export(model):
-        quiet_tensorflow()
-        from kerass2s.decoding import parse_search
-
-        parse_search(search)
-
-
 def _is_export(model: str) -> bool:
     return model.endswith(".onnx") or (Path(model) / "saved_model.pb").is_file()
 
 
-def _load(model: str, search: str | None) -> Predictor:
+def _load(model: str, search: str | None, lexicon: str | None) -> Predictor:
     quiet_tensorflow()
     from kerass2s.export import load_predictor
 
-    return load_predictor(model, search=search)
+    predictor = load_predictor(model, search=search)
+    return predictor if lexicon is None else predictor.within(read_lexicon(lexicon, predictor.codec))

@@ -126,8 +126,8 @@ class Codec(Protocol):
         """Return what the decoder is fed before its first output, [B, ...]."""
         ...
 
-    def answers(self, found: dict[str, tf.Tensor], request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Add to what a search found for a request whatever the graph can tell of it: the texts."""
+    def answers(self, found: dict[str, tf.Tensor], request: dict[str, tf.Tensor], search: Any) -> dict[str, tf.Tensor]:
+        """Add to what `search` found for a request whatever the graph can tell of it: the texts."""
         ...
 
     # === Only where targets are tokens ===

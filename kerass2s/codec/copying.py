@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec.text import TextCodec
 from kerass2s.data.pipeline import Tokenize, with_end
-from kerass2s.errors import DataError
-from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
+from kerass2s.text import END_ID, PAD_ID, UNKNOWN_ID, SentencePieceTokenizer
 
 __all__ = ["CopyCodec"]
 
@@ -33,15 +31,17 @@ class CopyCodec(TextCodec):
     so the two tokenizers should be of one kind.
     """
 
+    _open: ClassVar[bool] = True
+
     def __init__(self, architecture: str, source_tokenizer: Any, target_tokenizer: Any) -> None:
         super().__init__(architecture, source_tokenizer, target_tokenizer)
-        self._pieces = {"source": self.source_tokenizer.pieces, "target": self.target_tokenizer.pieces}
-        self._source_ids = _by_piece(self._pieces["source"])
+        self._source_pieces = self.source_tokenizer.pieces
+        self._source_ids = _by_piece(self._source_pieces)
 
     def copy_table(self) -> list[int]:
         """Return the target's id of each source piece [V'], -1 where it has none; end and padding are their own."""
-        target_ids = _by_piece(self._pieces["target"])
-        table = [target_ids.get(piece, -1) for piece in self._pieces["source"]]
+        target_ids = _by_piece(self.target_vocabulary)
+        table = [target_ids.get(piece, -1) for piece in self._source_pieces]
         table[: END_ID + 1] = [PAD_ID, -1, -1, END_ID]
         return table
 
@@ -66,30 +66,6 @@ class CopyCodec(TextCodec):
         """Name the tokens of a source, its END included; unknown ones by what stands there."""
         return [*self.source_tokenizer.split(source), "(end)"]
 
-    def decode(self, ids: Sequence[int], source: Any) -> str:
-        """Turn the ids of an answer to `source` into text, without a graph.
-
-        Raises:
-            DataError: an id is negative.
-        """
-        kept = itertools.takewhile(lambda each: each != END_ID, ids)
-        return self.target_tokenizer.join(
-            self.target_pieces([int(each) for each in kept if each not in (PAD_ID, START_ID)], source)
-        )
-
-    def target_pieces(self, ids: Sequence[int], source: Any) -> list[str]:
-        """Name the tokens of an answer to `source`, for people; what was copied by what stands there.
-
-        Raises:
-            DataError: an id is negative.
-        """
-        if min(ids, default=0) < 0:
-            raise DataError(f"Ids must not be negative. Received: {list(ids)}")
-        own, size = self._pieces["target"], self.target_size
-        places = self.source_tokenizer.split(source) if max(ids, default=0) >= size else []
-        # As in the graph, what points past the source spells nothing; no model does that.
-        return [own[each] if each < size else "".join(places[each - size : each - size + 1]) for each in ids]
-
     # === Graph ===
 
     def source(self, request: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -100,19 +76,6 @@ class CopyCodec(TextCodec):
     def labels(self, targets: tf.Tensor, request: dict[str, tf.Tensor]) -> tf.RaggedTensor:
         """Tokenise targets in the graph, `string [B] -> int32 [B, None]`, each row with its END."""
         return _pairs(self.source_tokenizer, self.target_tokenizer, request["text"], targets)[1]
-
-    def texts(self, target_ids: tf.Tensor, request: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Detokenise in the graph, `target_ids int32 [B, K, T] -> string [B, K]`; `request` is what was asked."""
-        rows, beams, time = tf.unstack(tf.shape(target_ids))
-        pieces = self.source_tokenizer.tokenize_pieces(request["text"]).to_tensor("")
-        pieces = tf.pad(pieces, [[0, 0], [0, 1]], constant_values="")  # what an empty source is asked for
-        places = tf.clip_by_value(target_ids - self.target_size, 0, tf.shape(pieces)[1] - 1)
-        copied = tf.reshape(tf.gather(pieces, tf.reshape(places, [rows, beams * time]), batch_dims=1), [-1, time])
-        ids = tf.reshape(target_ids, [rows * beams, time])
-        own = tf.gather(tf.constant(self._pieces["target"]), tf.minimum(ids, self.target_size - 1))
-        spelled = tf.where(ids < self.target_size, own, copied)
-        spelled = tf.ragged.boolean_mask(spelled, self.target_tokenizer.spelled(ids))
-        return tf.reshape(self.target_tokenizer.detokenize_pieces(spelled), [rows, beams])
 
 
 def _by_piece(pieces: list[str]) -> dict[str, int]:

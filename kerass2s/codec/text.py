@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import keras
@@ -13,7 +15,7 @@ from kerass2s.data import Batching, BucketByExamples, Pair, batches, to_dataset
 from kerass2s.data.curriculum import Pace
 from kerass2s.data.pipeline import Tokenize, count, with_end
 from kerass2s.decoding import GreedySearch, Hypothesis, Rollout
-from kerass2s.errors import ConfigError
+from kerass2s.errors import ConfigError, DataError
 from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
 from kerass2s.training import Perplexity, SequenceAccuracy, TokenAccuracy, TokenCrossentropy
 
@@ -74,18 +76,31 @@ class TextTargets:
         """
         if isinstance(search, Rollout):
             raise ConfigError(f"The targets are tokens, so the search is greedy, beam or sample. Received: {search}")
+        if search.copy_unknown:
+            self.need_pieces(search)
         return search.settings()
+
+    def need_pieces(self, search: Any) -> None:
+        """Refuse a search that copies from sources that have no pieces of text.
+
+        Raises:
+            ConfigError: always, unless a codec has such sources and says so.
+        """
+        raise ConfigError(f"copy_unknown copies a token of the source, and the sources are vectors. Received: {search}")
 
     def first(self, source: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Return what the decoder is fed before its first output: START, int32 [B]."""
         return tf.fill([tf.shape(source)[0]], START_ID)
 
-    def answers(self, found: dict[str, tf.Tensor], request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def answers(self, found: dict[str, tf.Tensor], request: dict[str, tf.Tensor], search: Any) -> dict[str, tf.Tensor]:
         """Add the texts to what a search found, `text string [B, K]`."""
-        return {**found, "text": self.texts(found["target_ids"], request)}
+        return {**found, "text": self.texts(found["target_ids"], request, search.copy_unknown)}
 
-    def texts(self, target_ids: tf.Tensor, request: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Detokenise in the graph, `target_ids int32 [B, K, T] -> string [B, K]`; `request` is what was asked."""
+    def texts(self, target_ids: tf.Tensor, request: dict[str, tf.Tensor], copies: bool = False) -> tf.Tensor:
+        """Detokenise in the graph, `target_ids int32 [B, K, T] -> string [B, K]`; `request` is what was asked.
+
+        Ids beyond the vocabulary are only looked for where the search `copies`.
+        """
         rows, beams, time = tf.unstack(tf.shape(target_ids))
         texts = self.target_tokenizer.detokenize(tf.reshape(target_ids, [rows * beams, time]))
         return tf.reshape(texts, [rows, beams])
@@ -130,7 +145,9 @@ class TextCodec(TextTargets):
     """Text to text.
 
     A `request` is what a user hands over, here `{"text": string [B]}`; `source` is what the encoder reads, here
-    `source_ids int32 [B, S]` with `source_lengths int32 [B]`.
+    `source_ids int32 [B, S]` with `source_lengths int32 [B]`. In an answer the id V + s, V that of the target, stands
+    for the piece at position s of the source; a search with `copy_unknown` gives such ids. Unknown neighbours that the
+    tokenizer runs together are one piece, and are copied together.
 
     Args:
         architecture: for messages.
@@ -147,6 +164,8 @@ class TextCodec(TextTargets):
         "source_ids": tf.TensorSpec([None, None], tf.int32, name="source_ids"),
         "source_lengths": tf.TensorSpec([None], tf.int32, name="source_lengths"),
     }
+    _open: ClassVar[bool] = False
+    """Whether every unknown token of a source has an id, which the model itself can copy."""
 
     def __init__(self, architecture: str, source_tokenizer: Any, target_tokenizer: Any) -> None:
         source_tokenizer = need_tokenizer(architecture, "source", source_tokenizer)
@@ -155,6 +174,11 @@ class TextCodec(TextTargets):
         self._training = (source_tokenizer, target_tokenizer)
         self.source_tokenizer = source_tokenizer.with_sampling(None)
         self.target_tokenizer = target_tokenizer.with_sampling(None)
+
+    @cached_property
+    def target_vocabulary(self) -> list[str]:
+        """The V pieces of the target."""
+        return self.target_tokenizer.pieces
 
     @property
     def source_size(self) -> int:
@@ -224,6 +248,35 @@ class TextCodec(TextTargets):
         pieces = self.source_tokenizer.pieces
         return [*(pieces[each] for each in self.source_tokenizer.encode(source)), "(end)"]
 
+    def need_pieces(self, search: Any) -> None:
+        """Let it pass: the sources are text."""
+
+    def decode(self, ids: Sequence[int], source: Any) -> str:
+        """Turn the ids of an answer to `source` into text, without a graph.
+
+        Raises:
+            DataError: an id is negative.
+        """
+        kept = [int(each) for each in itertools.takewhile(lambda each: each != END_ID, ids)]
+        if max(kept, default=0) < self.target_size:
+            return self.target_tokenizer.decode(kept)
+        return self.target_tokenizer.join(
+            self.target_pieces([each for each in kept if each not in (PAD_ID, START_ID)], source)
+        )
+
+    def target_pieces(self, ids: Sequence[int], source: Any) -> list[str]:
+        """Name the tokens of an answer to `source`, for people; what was copied by what stands there.
+
+        Raises:
+            DataError: an id is negative.
+        """
+        if min(ids, default=0) < 0:
+            raise DataError(f"Ids must not be negative. Received: {list(ids)}")
+        own, size = self.target_vocabulary, self.target_size
+        places = self.source_tokenizer.split(source, apart=self._open) if max(ids, default=0) >= size else []
+        # As in the graph, what points past the source spells nothing; no model does that.
+        return [own[each] if each < size else "".join(places[each - size : each - size + 1]) for each in ids]
+
     # === Graph ===
 
     def source(self, request: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -238,6 +291,24 @@ class TextCodec(TextTargets):
         """Make the encoder's inputs; ids beyond a row's length are ignored, whatever they are."""
         positions = tf.range(tf.shape(source)[1])
         return {"source_ids": tf.where(positions[None, :] < lengths[:, None], source, PAD_ID)}
+
+    def texts(self, target_ids: tf.Tensor, request: dict[str, tf.Tensor], copies: bool = False) -> tf.Tensor:
+        """Detokenise in the graph, `target_ids int32 [B, K, T] -> string [B, K]`; `request` is what was asked.
+
+        Ids beyond the vocabulary are only looked for where the search `copies`.
+        """
+        if not (copies or self._open):
+            return super().texts(target_ids, request)
+        rows, beams, time = tf.unstack(tf.shape(target_ids))
+        pieces = self.source_tokenizer.tokenize_pieces(request["text"], apart=self._open).to_tensor("")
+        pieces = tf.pad(pieces, [[0, 0], [0, 1]], constant_values="")  # what an empty source is asked for
+        places = tf.clip_by_value(target_ids - self.target_size, 0, tf.shape(pieces)[1] - 1)
+        copied = tf.reshape(tf.gather(pieces, tf.reshape(places, [rows, beams * time]), batch_dims=1), [-1, time])
+        ids = tf.reshape(target_ids, [rows * beams, time])
+        own = tf.gather(tf.constant(self.target_vocabulary), tf.minimum(ids, self.target_size - 1))
+        spelled = tf.where(ids < self.target_size, own, copied)
+        spelled = tf.ragged.boolean_mask(spelled, self.target_tokenizer.spelled(ids))
+        return tf.reshape(self.target_tokenizer.detokenize_pieces(spelled), [rows, beams])
 
 
 def _is_text(data: Any) -> bool:

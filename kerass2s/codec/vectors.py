@@ -227,7 +227,7 @@ class SeriesCodec(VectorSources):
         """Return what the decoder is fed before its first output, [B, D]."""
         return self._first(source, lengths, self.target_size)
 
-    def answers(self, found: dict[str, tf.Tensor], request: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def answers(self, found: dict[str, tf.Tensor], request: dict[str, tf.Tensor], search: Any) -> dict[str, tf.Tensor]:
         """Return what was found as it is."""
         return found
 

@@ -16,6 +16,7 @@ from kerass2s.decoding.filters import (
     RepetitionPenalty,
 )
 from kerass2s.decoding.greedy import GreedySearch
+from kerass2s.decoding.risk import MinimumBayesRisk
 from kerass2s.decoding.rollout import Rollout, Trajectory
 from kerass2s.decoding.sampling import SamplingSearch
 from kerass2s.decoding.search import Hypothesis, Search, SearchResult, Source, Step, StepOutput
@@ -33,6 +34,7 @@ __all__ = [
     "MaxRatio",
     "MinLength",
     "MinRatio",
+    "MinimumBayesRisk",
     "Monotonic",
     "NoRepeatNgram",
     "NoUnknown",

@@ -16,6 +16,12 @@ def check_whole(name: str, value: object, most: int, least: int = 1) -> None:
         raise ConfigError(f"{name} must be a whole number from {least} to {most}. Received: {value!r}")
 
 
+def check_flag(name: str, value: object) -> None:
+    """Raises ConfigError unless `value` is true or false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} must be True or False. Received: {value!r}")
+
+
 def check_number(name: str, value: object, least: float, most: float) -> None:
     """Raises ConfigError unless `value` is a finite number from `least` to `most`."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

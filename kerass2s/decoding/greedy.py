@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 import tensorflow as tf
 
-from kerass2s.decoding.checks import LONGEST, check_whole
+from kerass2s.decoding.checks import LONGEST, check_flag, check_whole
 from kerass2s.decoding.filters import Filter
 from kerass2s.decoding.ranking import Ranked, Ranking
 from kerass2s.decoding.rows import RowSearch
@@ -22,20 +22,28 @@ class GreedySearch:
 
     Attributes:
         max_length: the most tokens.
+        copy_unknown: see `kerass2s.decoding.copying`.
         filters: what the next token may be; see `kerass2s.decoding.filters`.
 
     Raises:
-        ConfigError: if `max_length` is not a whole number of at least 1, or a filter is none.
+        ConfigError: if a field is not of its kind or is out of its range.
     """
 
     max_length: int = 256
     _: KW_ONLY
+    copy_unknown: bool = False
     filters: tuple[Filter, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the fields."""
         check_whole("max_length", self.max_length, LONGEST)
+        check_flag("copy_unknown", self.copy_unknown)
         check_filters(self.filters)
+
+    @property
+    def width(self) -> int:
+        """The most hypotheses of a source."""
+        return 1
 
     def settings(self) -> dict[str, np.ndarray]:
         """Returns what the graph can take in place of the search's own fields, by name."""

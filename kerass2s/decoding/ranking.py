@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import tensorflow as tf
 
 from kerass2s.context import choose
-from kerass2s.decoding.checks import check_number
+from kerass2s.decoding.checks import check_flag, check_number
 from kerass2s.decoding.filters import Filter
 from kerass2s.decoding.search import Source, check_filters
 from kerass2s.errors import ConfigError
@@ -38,12 +38,14 @@ class Ranked:
         normalization: "gnmt" or "plain".
         coverage_penalty: 0 or more.
         word_reward: nats for each token; may be negative.
+        copy_unknown: see `kerass2s.decoding.copying`.
         filters: what the next token may be; see `kerass2s.decoding.filters`.
     """
 
     normalization: str = "gnmt"
     coverage_penalty: float = 0.0
     word_reward: float = 0.0
+    copy_unknown: bool = False
     filters: tuple[Filter, ...] = field(default=())
 
     def _check_ranked(self, length_penalty: object) -> None:
@@ -51,6 +53,7 @@ class Ranked:
         choose("normalization", self.normalization, NORMALIZATIONS)
         check_number("coverage_penalty", self.coverage_penalty, 0, STRONGEST_PENALTY)
         check_number("word_reward", self.word_reward, -STRONGEST_PENALTY, STRONGEST_PENALTY)
+        check_flag("copy_unknown", self.copy_unknown)
         check_filters(self.filters)
 
 

@@ -62,6 +62,11 @@ class SamplingSearch(Ranked):
         check_whole("max_length", self.max_length, LONGEST)
         self._check_ranked(self.length_penalty)
 
+    @property
+    def width(self) -> int:
+        """The most hypotheses of a source."""
+        return self.samples
+
     def settings(self) -> dict[str, np.ndarray]:
         """Returns what the graph can take in place of the search's own fields, by name."""
         return {

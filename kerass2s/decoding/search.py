@@ -6,7 +6,7 @@ Letters: B batch, K hypotheses (beams), N = B * K rows, S source, T target, L th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -114,6 +114,16 @@ class Search(Protocol):
         """The most tokens a hypothesis may have."""
         ...
 
+    @property
+    def width(self) -> int:
+        """The most hypotheses of a source."""
+        ...
+
+    @property
+    def copy_unknown(self) -> bool:
+        """Whether an unknown token becomes the source token that attention points to."""
+        ...
+
     def settings(self) -> dict[str, np.ndarray]:
         """Returns what the graph can take in place of the search's own fields, by name, each with the field's value."""
         ...
@@ -142,6 +152,17 @@ def check_filters(filters: object) -> None:
     """Raises ConfigError unless `filters` is a tuple of filters."""
     if not isinstance(filters, tuple) or not all(isinstance(each, Filter) for each in filters):
         raise ConfigError(f"filters must be a tuple of filters, such as (MinLength(2),). Received: {filters!r}")
+
+
+def filtered(search: Any, *rules: Filter) -> Any:
+    """Returns a search of tokens with further filters.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if not hasattr(search, "filters"):
+        raise ConfigError(f"Filters are for searches of tokens. Received: {search}")
+    return replace(search, filters=(*search.filters, *rules))
 
 
 def longest(own: int, given: tf.Tensor | None) -> tf.Tensor:

@@ -23,6 +23,7 @@ from kerass2s.decoding.filters import (
     RepetitionPenalty,
 )
 from kerass2s.decoding.greedy import GreedySearch
+from kerass2s.decoding.risk import MinimumBayesRisk
 from kerass2s.decoding.rollout import Rollout
 from kerass2s.decoding.sampling import SamplingSearch
 from kerass2s.decoding.search import Search
@@ -32,6 +33,7 @@ SEARCHES: dict[str, type] = {
     "greedy": GreedySearch,
     "beam": BeamSearch,
     "sample": SamplingSearch,
+    "mbr": MinimumBayesRisk,
     "rollout": Rollout,
 }
 """Every search by its name. What follows the name sets its fields; the first of them may go without its name."""
@@ -51,7 +53,7 @@ FILTERS: dict[str, type[Filter]] = {
 }
 """Every filter by its key; its arguments follow, with a + between them: `banned=7+12`, `monotonic=3+1`."""
 
-_FIRST = {"beam": "width", "rollout": "horizon", "sample": "samples"}
+_FIRST = {"beam": "width", "rollout": "horizon", "sample": "samples", "mbr": "samples"}
 _READERS = {"int": int, "float": float, "str": str}
 _KINDS = {"int": "a whole number", "float": "a number", "str": "text"}
 
@@ -81,7 +83,8 @@ def parse_search(spec: str, lexicon: Lexicon | None = None) -> Search:
         if key in FILTERS:
             filters[key] = _read_filter(name, key, value, spec, lexicon)
         else:
-            values[key] = _read(name, key, _field(name, key).type, value, spec)
+            kind = _field(name, key).type
+            values[key] = True if kind == "bool" else _read(name, key, kind, value, spec)
     return SEARCHES[name](**values, **({"filters": tuple(filters.values())} if filters else {}))
 
 
@@ -99,14 +102,20 @@ def _split(name: str, place: int, setting: str, spec: str) -> tuple[str, str]:
     """Takes `key=value` apart, or the bare value of the first field, or a key that has none, of a search `name`."""
     keys = _keys(name)
     key, equals, value = (part.strip() for part in setting.partition("="))
-    bare = key in keys and key in FILTERS and not fields(FILTERS[key])
+    bare = key in keys and _is_bare(name, key)
     if not equals and place == 0 and name in _FIRST and not bare:
         return _FIRST[name], setting
     if bool(equals) == bare:
-        raise ConfigError(f"Search {name!r} takes key=value, keys: {', '.join(keys)}. Received: {spec!r}")
+        takes = f"Search {name!r} takes key=value{_close(key, keys)}"
+        raise ConfigError(f"{takes}, keys: {', '.join(keys)}. Received: {spec!r}")
     if key not in keys:
         raise ConfigError(f"Unknown key {key!r} of search {name!r}{_suggestion(key, keys)}. Received: {spec!r}")
     return key, value
+
+
+def _is_bare(name: str, key: str) -> bool:
+    """Tells whether a key stands without a value: a filter of no arguments, or what is either so or not."""
+    return not fields(FILTERS[key]) if key in FILTERS else _field(name, key).type == "bool"
 
 
 def _read(name: str, key: str, kind: str, value: str, spec: str) -> Any:
@@ -151,7 +160,7 @@ def _write_spec(name: str, search: Search) -> str:
     for field in fields(search):
         value = getattr(search, field.name)
         if field.name not in (first, "filters") and value != field.default:
-            settings.append(f"{field.name}={_READERS[field.type](value)}")
+            settings.append(field.name if value is True else f"{field.name}={_READERS[field.type](value)}")
     filters = getattr(search, "filters", ())
     if len({type(each) for each in filters}) < len(filters):
         raise ConfigError(f"A spec names each filter once. Received: {filters!r}")
@@ -179,5 +188,9 @@ def _arguments(rule: Filter) -> Iterable[Any]:
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
     names = list(known)
+    return f"{_close(word, names)} (known: {', '.join(names)})"
+
+
+def _close(word: str, names: list[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1)
-    return (f"; did you mean {close[0]!r}?" if close else "") + f" (known: {', '.join(names)})"
+    return f"; did you mean {close[0]!r}?" if close and close[0] != word else ""

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec import Codec
-from kerass2s.decoding import Search
+from kerass2s.decoding import MinimumBayesRisk, Search, search_spec
+from kerass2s.errors import ExportError
 from kerass2s.inference import Inference
 from kerass2s.text import END_ID
 
@@ -22,7 +23,15 @@ def ids_graph(model: Inference, search: Search, encoder: Any = None) -> Callable
     float32 [B, K, T + 1] and, where the model has them, `alignments` float32 [B, K, T, M]; where targets are vectors it
     holds `target_values` float32 [B, T, D] in the place of the first four. B and S may be 0: the search then runs over
     one empty row, since some runtimes (ONNX Runtime's LSTM among them) end the process on an empty tensor.
+
+    Raises:
+        ExportError: the search is not all in the graph.
     """
+    if isinstance(search, MinimumBayesRisk):
+        instead = search_spec(search.sampling)
+        raise ExportError(
+            f"mbr compares texts outside the graph; export its samples, {instead!r}. Received: {search_spec(search)}"
+        )
     names = list(model.codec.settings(search))
 
     def run(source: tf.Tensor, source_lengths: tf.Tensor, *settings: tf.Tensor) -> dict[str, tf.Tensor]:

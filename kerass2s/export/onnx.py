@@ -30,6 +30,9 @@ def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) 
     source_time]. Further inputs, which can be left out: `max_length` int32 [], and what else the search takes from
     outside, `length_penalty` float32 [], `temperature` float32 [], `seed` int32 [].
 
+    A search with `copy_unknown`, and a model that copies, gives target ids beyond the vocabulary: V + s is the source's
+    piece at position s.
+
     Where sources are vectors of N features, `source_values` float32 [batch, source_time, N] stands for `source_ids`.
     Where targets are vectors of D, the further input is `horizon` int32 [], and the output is `target_values` float32
     [batch, target_time, D]. The description is in `metadata_props`.
@@ -65,9 +68,8 @@ def convert(model: Inference, search: Search) -> Any:
     tf2onnx = needed("tf2onnx", "onnx")
     signature = tuple(inputs_spec(model.codec, search).values())
     with quiet():
-        function = tf.function(
-            ids_graph(model, search, encoder=model.rewired_encoder(portable_encoder)), input_signature=signature
-        )
+        graph = ids_graph(model, search, encoder=model.rewired_encoder(portable_encoder))
+        function = tf.function(graph, input_signature=signature, autograph=False)
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=signature, opset=OPSET, custom_op_handlers=dict(HANDLERS)
         )

@@ -14,6 +14,7 @@ import tensorflow as tf
 from kerass2s.codec import Codec
 from kerass2s.data.padding import padded
 from kerass2s.decoding import Lexicon, Search, parse_search, search_spec
+from kerass2s.decoding.search import filtered
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import (
     described_codec,
@@ -41,6 +42,15 @@ class Predictor(Protocol):
     codec: Codec
     search: str
 
+    @property
+    def width(self) -> int:
+        """The most hypotheses of a source, where targets are tokens."""
+        ...
+
+    def within(self, lexicon: Lexicon) -> Predictor:
+        """Returns what answers alike, but with outputs of the lexicon alone."""
+        ...
+
     def n_best(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
         """Returns each source's hypotheses, best first, in the order of the sources.
 
@@ -66,6 +76,17 @@ class LivePredictor:
         self.search = search_spec(search)
         self.codec = model.codec
         self._search = search
+
+    @property
+    def width(self) -> int:
+        """The most hypotheses of a source, where targets are tokens."""
+        self.codec.need_tokens("n_best")
+        self.codec.settings(self._search)  # refuses a search for other targets
+        return self._search.width
+
+    def within(self, lexicon: Lexicon) -> LivePredictor:
+        """Returns the same model with outputs of the lexicon alone."""
+        return LivePredictor(self.model, filtered(self._search, lexicon))
 
     def n_best(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
         """Returns each source's hypotheses, best first, in the order of the sources; an iterator for an iterator."""
@@ -93,7 +114,27 @@ class ExportPredictor:
         wanted = _held_search(path, description, search, self.codec)
         self.search = search_spec(wanted)
         self.run = run
+        self._search = wanted
         self._settings = self.codec.settings(wanted)
+
+    @property
+    def width(self) -> int:
+        """The most hypotheses of a source, where targets are tokens."""
+        self.codec.need_tokens("n_best")
+        return self._search.width
+
+    def within(self, lexicon: Lexicon) -> ExportPredictor:
+        """Returns itself, if this is the lexicon that the export holds.
+
+        Raises:
+            ExportError: it holds none, or another.
+        """
+        if lexicon not in getattr(self._search, "filters", ()):
+            raise ExportError(
+                f"{self.path}: the outputs of an export are those it was made with, by {self.search!r}; "
+                f"export the preset with this lexicon. Received: {lexicon!r}"
+            )
+        return self
 
     def n_best(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
         """Returns each source's hypotheses, best first, in the order of the sources; an iterator for an iterator.

@@ -92,7 +92,7 @@ def _signatures(model: Inference, search: Search) -> tuple[dict[str, Any], list[
 
     def answer(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         request = dict(zip(codec.request_spec, inputs, strict=False))
-        found = codec.answers(raw(*codec.source(request), *inputs[len(request) :]), request)
+        found = codec.answers(raw(*codec.source(request), *inputs[len(request) :]), request, search)
         return {"text": found["text"], "score": found["scores"]}
 
     def best(*request: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -123,7 +123,7 @@ def _function(
     named.__signature__ = inspect.Signature(
         [inspect.Parameter(name, kind, default=constants.get(name, empty)) for name in spec]
     )
-    return tf.function(named, input_signature=tuple(spec.values()))
+    return tf.function(named, input_signature=tuple(spec.values()), autograph=False)
 
 
 def _module(signatures: dict[str, Any]) -> tf.Module:

@@ -248,7 +248,7 @@ class _Live:
         self.model = model
         self.search = search
         spec = inputs_spec(model.codec, search)
-        self._run = tf.function(ids_graph(model, search), input_signature=tuple(spec.values()))
+        self._run = tf.function(ids_graph(model, search), input_signature=tuple(spec.values()), autograph=False)
 
     def compare(self, probe: Probe, given: dict[str, Arrays], codec: Codec) -> Iterator[str]:
         """Yields each difference of what the signatures gave."""

@@ -193,13 +193,15 @@ class SentencePieceTokenizer:
             raise DataError(f"Ids must be in [0, {self.vocabulary_size}). Received: {kept}")
         return self._processor.decode(kept)
 
-    def split(self, text: str) -> list[str]:
+    def split(self, text: str, apart: bool = True) -> list[str]:
         """The text's pieces as strings, never sampled; what the model does not know as it stands in the text.
 
         `encode` runs neighbours that are unknown together; here each word of a `word` model and each character of a
-        `char` model is a piece by itself.
+        `char` model is a piece by itself, or, if they shall not come `apart`, each id of `encode` has its one piece.
         """
         pieces = self._processor.encode(_checked(text), out_type=str)
+        if not apart:
+            return pieces
         if self.kind == "word":
             return [word for piece in pieces for word in _WITHIN.sub(_CUT, piece).split("\n")]
         return [character for piece in pieces for character in piece] if self.kind == "char" else pieces
@@ -241,11 +243,13 @@ class SentencePieceTokenizer:
         ended = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) > 0
         return ~ended & (ids != PAD_ID) & (ids != START_ID)
 
-    def tokenize_pieces(self, texts: tf.Tensor) -> tf.RaggedTensor:
+    def tokenize_pieces(self, texts: tf.Tensor, apart: bool = True) -> tf.RaggedTensor:
         """Graph code: string [B] to ragged string [B, None]; what `split` does with each, and sampled as `tokenize`."""
         import tensorflow as tf
 
         pieces = self._in_graph(tf.string).tokenize(texts)
+        if not apart:
+            return pieces
         if self.kind == "word":
             apart = tf.strings.regex_replace(pieces.flat_values, _WITHIN.pattern, _CUT)
             return pieces.with_flat_values(tf.strings.split(apart, "\n")).merge_dims(1, 2)

@@ -159,8 +159,10 @@ def test_the_worst_texts_have_ids(codec: CopyCodec) -> None:
 
 
 def test_mistakes_are_refused(codec: CopyCodec) -> None:
-    with pytest.raises(DataError, match="negative"):
+    with pytest.raises(DataError, match=r"Ids must be in \[0, 8\)"):
         codec.decode([-1], "my name")
+    with pytest.raises(DataError, match="negative"):
+        codec.decode([-1, codec.target_size], "my name")
     with pytest.raises(ConfigError, match="source_tokenizer"):
         CopyCodec("a model", None, codec.target_tokenizer)
     with pytest.raises(ConfigError, match="nothing to train"):
