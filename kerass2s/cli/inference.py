@@ -64,7 +64,8 @@ def register(app: typer.Typer) -> None:
     )(score)
     app.command(
         "calibrate",
-        epilog=examples("calibrate my_model dev.tsv", "calibrate my_model dev.tsv --search beam:5 --plot dev.png"),
+        epilog=examples("calibrate my_model dev.tsv", "calibrate my_model dev.tsv --search beam:5 --plot dev.png")
+        + searches(),
     )(calibrate)
 
 
@@ -305,7 +306,7 @@ def calibrate(
         raise UserError(f"A calibration stands in a preset; calibrate the one it was made from. Received: {model}")
     check_search(search)
     pairs = _read(file, source, target)
-    predictor = _load(model, search)
+    predictor = _load(model, search, None)
     from kerass2s.confidence import Calibration
     from kerass2s.evaluation import are_right
     from kerass2s.presets import save_calibration

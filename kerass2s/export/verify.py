@@ -172,11 +172,16 @@ def make_probes(codec: Codec, search: Search) -> list[Probe]:
     }
     cut = "more after the length"
     probes = [
-        Probe.of(name, sources, codec, {name: value + number for name, value in codec.settings(search).items()})
-        for number, (name, sources) in enumerate({**batches, cut: made(3)}.items())
+        Probe.of(name, sources, codec, {name: _moved(value, by) for name, value in codec.settings(search).items()})
+        for by, (name, sources) in enumerate({**batches, cut: made(3)}.items())
     ]
     probes[-1].inputs["source_lengths"] = np.ones(1, np.int32)
     return probes
+
+
+def _moved(value: np.ndarray, by: int) -> np.ndarray:
+    """Another value near this one: more, or less where more does not fit, as beside the largest seed."""
+    return np.where(value > np.iinfo(np.int32).max - by, value - by, value + by).astype(value.dtype)
 
 
 # === Fresh process ===
@@ -282,7 +287,7 @@ class _Live:
         codec = self.model.codec
         request = codec.request(probe.sources)
         settings = [probe.inputs[name] for name in codec.settings(self.search)]
-        tuned = codec.answers(self._run(*codec.source(request), *map(tf.constant, settings)), request)
+        tuned = codec.answers(self._run(*codec.source(request), *map(tf.constant, settings)), request, self.search)
         beams = tuned["text"].shape[1]
         expected = self.model.n_best(probe.sources, self.search)
         n_best = {"text": _each(expected, "text", beams, ""), "score": _each(expected, "score", beams, -np.inf)}

@@ -88,10 +88,8 @@ LEXICON = Lexicon(((), (4,), (4, 5, 6), (4, 5, 7, 8), (8, 1), (6, 6, 6, 6, 6)))
 @pytest.mark.parametrize(
     ("search", "aligned"),
     [
-        pytest.param(GreedySearch(12), False, id="greedy"),
         pytest.param(GreedySearch(12, filters=(*SINGLE, *REPEATS)), False, id="greedy-filtered"),
         pytest.param(BeamSearch(1, 0.0, 12), True, id="beam-1"),
-        pytest.param(BeamSearch(4, 0.6, 12), True, id="beam-4"),
         pytest.param(BeamSearch(4, 0.0, 12, filters=(*SINGLE, *LENGTHS)), False, id="beam-filtered"),
         pytest.param(BeamSearch(12, 1.0, 3, filters=(LEXICON,)), True, id="beam-lexicon"),
         pytest.param(
@@ -109,7 +107,6 @@ LEXICON = Lexicon(((), (4,), (4, 5, 6), (4, 5, 7, 8), (8, 1), (6, 6, 6, 6, 6)))
             True,
             id="beam-grouped-ranked",
         ),
-        pytest.param(SamplingSearch(3, max_length=12), False, id="sample"),
         pytest.param(
             SamplingSearch(
                 4,

@@ -13,6 +13,7 @@ from kerass2s.decoding import (
     GreedySearch,
     Lexicon,
     MaxRatio,
+    MinimumBayesRisk,
     MinLength,
     MinRatio,
     Monotonic,
@@ -81,6 +82,16 @@ SEARCHES = {
         **RANKED,
     ),
     Rollout: st.builds(Rollout, LENGTHS),
+    MinimumBayesRisk: st.builds(
+        MinimumBayesRisk,
+        st.integers(2, 1024),
+        metric=st.sampled_from(["chrf", "token_error_rate"]),
+        temperature=st.floats(0.01, 100),
+        seed=st.integers(0, 2**31 - 2),
+        max_length=LENGTHS,
+        copy_unknown=st.booleans(),
+        filters=SOME,
+    ),
 }
 
 

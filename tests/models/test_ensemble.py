@@ -134,15 +134,6 @@ def test_exports_answer_as_the_live_ensemble(two: list[Seq2Seq], tmp_path: Path)
         assert_same(predictor.n_best(WORDS, batch_size=2), expected)
 
 
-def test_a_state_that_grows_and_one_that_does_not_are_one_file(make: Make, tmp_path: Path):
-    ensemble = Ensemble([make("luong2015", units=10), make("transformer2017", 2)])
-    search = GreedySearch(max_length=6)
-    ensemble.export(tmp_path / "model.onnx", "onnx", search)
-    found = load_predictor(tmp_path / "model.onnx").n_best(WORDS, batch_size=2)
-    assert found[0][0].alignment is not None
-    assert_same(found, ensemble.n_best(WORDS, search))
-
-
 def assert_same(given: list[list[Hypothesis]], expected: list[list[Hypothesis]]) -> None:
     """Two lists of answers are the same."""
     for row, other in zip(given, expected, strict=True):

@@ -208,8 +208,8 @@ def test_scores_of_copied_labels_are_those_of_the_search(greeter: Seq2Seq) -> No
     assert (scores > np.log(0.5)).all()
 
 
-@pytest.mark.parametrize("search", [GreedySearch(8), BeamSearch(3, 0.0, 8)], ids=["greedy", "beam"])
-def test_exports_copy_the_same_names(greeter: Seq2Seq, search: GreedySearch | BeamSearch, tmp_path: Path) -> None:
+def test_exports_copy_the_same_names(greeter: Seq2Seq, tmp_path: Path) -> None:
+    search = BeamSearch(3, 0.0, 8)
     texts = [*(pair.source for pair in UNSEEN[:9]), "", "Zoë", "call 李 小龙 now", "my name is"]
     expected = [[one.text for one in row] for row in greeter.n_best(texts, search)]
     export_onnx(greeter, tmp_path / "model.onnx", search)
