@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,7 @@ from kerass2s.decoding import (
     Banned,
     BeamSearch,
     Forced,
-    GreedySearch,
     Hypothesis,
-    Lexicon,
     MaxRatio,
     MinLength,
     MinRatio,
@@ -76,12 +73,11 @@ def sample(aligned: bool) -> SamplingSearch:
     )
 
 
-LEXICON = Lexicon(tuple(each for length in range(1, 5) for each in product((4, 5, 7, 8), repeat=length)))
-# An export takes seconds: each option is tried on two kinds of model, and each kind with one or two searches.
+# An export takes seconds: each option is tried on two kinds of model; a lexicon, and greedy search with filters, in
+# `tests/decoding/test_onnx.py` and by command in `tests/cli/test_searching.py`.
 CASES = [
     ("luong2015", beam()),  # LSTM, attention
     ("cho2014", sample(aligned=False)),  # GRU, none
-    ("cho2014", GreedySearch(8, filters=(LEXICON,))),
     ("transformer2017", sample(aligned=True)),
     ("pointer_generator2017", beam()),
 ]

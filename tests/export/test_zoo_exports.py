@@ -17,8 +17,9 @@ from kerass2s.export import export_onnx, export_saved_model, load_predictor, ver
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
 
-# One architecture for each kind of source and target: predictors read and write those alike, whatever lies between.
-ENDS = ("luong2015", "pointer_generator2017", "listen_attend2016", "series2series")
+# One architecture for each kind of source and target, and one whose state grows: a fresh process takes long, and runs
+# alike whatever lies between.
+ENDS = ("luong2015", "pointer_generator2017", "listen_attend2016", "series2series", "transformer2017")
 
 
 def cases() -> list[Any]:
@@ -92,8 +93,9 @@ def test_exports_answer_as_the_live_model(tiny: Callable[[str], Seq2Seq], name: 
     bests = model.generate(asked, search)
     assert len({str(best) for best in bests}) > 1, "a model that always says the same shows nothing"
     expected = bests if isinstance(search, Rollout) else model.n_best(asked, search)
-    for path in [tmp_path / "model.onnx", tmp_path / "saved_model" / "1"] * (name in ENDS):
+    for path in (tmp_path / "model.onnx", tmp_path / "saved_model" / "1"):
         predictor = load_predictor(path)
         assert_same(predictor.generate(asked) if isinstance(search, Rollout) else predictor.n_best(asked, 4), expected)
-    report = verify(tmp_path, against=model)
-    assert report.ok and len(report.checks) == 2, str(report)
+    if name in ENDS:
+        report = verify(tmp_path, against=model)
+        assert report.ok and len(report.checks) == 2, str(report)

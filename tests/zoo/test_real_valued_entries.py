@@ -97,7 +97,7 @@ def test_an_export_names_the_memory_time(speller: tuple[Seq2Seq, list[Pair]], tm
             width = min(given[0].alignment.shape[1], wanted[0].alignment.shape[1])
             np.testing.assert_allclose(given[0].alignment[:, :width], wanted[0].alignment[:, :width], atol=1e-4)
     signatures = tf.saved_model.load(str(tmp_path / "saved_model" / "1")).signatures
-    assert set(signatures) == {"serving_default", "n_best", "ids"}
+    assert set(signatures) == {"serving_default", "n_best", "ids", "ids_with_settings", "n_best_with_settings"}
     found = signatures["serving_default"](**model.codec.request(sources))
     assert [text.decode() for text in found["text"].numpy()] == [row[0].text for row in expected]
 
@@ -192,13 +192,14 @@ def test_the_horizon_is_an_input_of_both_exports(forecaster: tuple[Seq2Seq, list
                 predictor.generate(sources, 3), model.generate(sources, Rollout(horizon)), strict=True
             ):
                 np.testing.assert_allclose(given, wanted, atol=1e-4)
-        with pytest.raises(ConfigError, match="the one search is rollout"):
+        with pytest.raises(ExportError, match="what can be set anew is horizon. Received: 'greedy'"):
             load_predictor(path, search="greedy")
         with pytest.raises(ConfigError, match="Received: n_best"):
             load_predictor(path).n_best(sources)
     inputs = {name: tensor.numpy() for name, tensor in model.codec.request(sources).items()}
     session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
-    assert [value.name for value in session.get_inputs()] == ["source_values", "source_lengths", "horizon"]
+    assert [value.name for value in session.get_inputs()] == ["source_values", "source_lengths"]
+    assert [value.name for value in session.get_overridable_initializers()] == ["horizon"]
     (direct,) = session.run(["target_values"], {**inputs, "horizon": np.array(5, np.int32)})
     assert direct.shape == (4, 5, 1)
     loaded = tf.saved_model.load(str(saved_model))
@@ -216,7 +217,7 @@ def test_exports_describe_themselves_and_verify(forecaster: tuple[Seq2Seq, list[
     assert interface["inputs"] == {
         "source_values": {"dtype": "float32", "shape": ["batch", "source_time", 1]},
         "source_lengths": {"dtype": "int32", "shape": ["batch"]},
-        "horizon": {"dtype": "int32", "shape": []},
+        "horizon": {"dtype": "int32", "shape": [], "default": 5},
     }
     assert interface["outputs"] == {"target_values": {"dtype": "float32", "shape": ["batch", "target_time", 1]}}
     assert interface["special_ids"] == {}
