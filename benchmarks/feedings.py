@@ -139,8 +139,8 @@ def run(task: str, feeding: str, seed: int, options: argparse.Namespace) -> dict
         "gap": exposure.gap,
         "token_error_rate": whole["token_error_rate"],
         "sequence_accuracy": whole["sequence_accuracy"],
-        "forced_by_position": exposure.forced.tolist(),
-        "free_by_position": exposure.free.tolist(),
+        "forced_by_position": exposure.forced.round(4).tolist(),
+        "free_by_position": exposure.free.round(4).tolist(),
         "targets_by_position": exposure.counts.tolist(),
     }
 
