@@ -63,11 +63,11 @@ class Inference:
 
     def networks(self) -> list[keras.Model]:
         """Return the Keras models that it is made of."""
-        raise NotImplementedError
+        raise TypeError(f"An Inference must name its networks. Received: {type(self).__name__}")
 
     def rewired_encoder(self, rewire: Callable[[keras.Model], keras.Model]) -> Any:
         """Return the encoder with each network's own in another wiring, for an exporter; see `search_graph`."""
-        raise NotImplementedError
+        raise TypeError(f"An Inference must say how its encoder is rewired. Received: {type(self).__name__}")
 
     @property
     def source_tokenizer(self) -> SentencePieceTokenizer:

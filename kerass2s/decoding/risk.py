@@ -81,11 +81,10 @@ class MinimumBayesRisk:
         """Checks the fields."""
         check_whole("samples", self.samples, WIDEST, least=2)
         choose("metric", self.metric, METRICS)
-        self.sampling  # noqa: B018 (it checks the rest)
+        self.sampling()
 
-    @property
     def sampling(self) -> SamplingSearch:
-        """The search that draws the outputs."""
+        """Makes the search that draws the outputs, which checks all fields that are its own."""
         return SamplingSearch(**{each.name: getattr(self, each.name) for each in fields(self) if each.name != "metric"})
 
     @property
@@ -95,13 +94,13 @@ class MinimumBayesRisk:
 
     def settings(self) -> dict[str, np.ndarray]:
         """Returns what the graph can take in place of the search's own fields, by name."""
-        return self.sampling.settings()
+        return self.sampling().settings()
 
     def __call__(
         self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor, source: Source, **settings: tf.Tensor
     ) -> SearchResult:
         """Draws the outputs, as `SamplingSearch` does; `reading` then orders them."""
-        return self.sampling(step, state, memory, first, source, **settings)
+        return self.sampling()(step, state, memory, first, source, **settings)
 
     def reading(self, read: Callable[[dict[str, np.ndarray], Any], Any]) -> Callable[[dict[str, np.ndarray], Any], Any]:
         """Returns `read(answer, source)` of answers in their new order."""

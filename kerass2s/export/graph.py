@@ -28,7 +28,7 @@ def ids_graph(model: Inference, search: Search, encoder: Any = None) -> Callable
         ExportError: the search is not all in the graph.
     """
     if isinstance(search, MinimumBayesRisk):
-        instead = search_spec(search.sampling)
+        instead = search_spec(search.sampling())
         raise ExportError(
             f"mbr compares texts outside the graph; export its samples, {instead!r}. Received: {search_spec(search)}"
         )
