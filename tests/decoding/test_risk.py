@@ -63,8 +63,8 @@ def test_equals_keep_the_models_order_and_what_is_no_output_stays_last() -> None
 
 def test_hypotheses_are_the_samples_in_another_order(model: Seq2Seq) -> None:
     search = MinimumBayesRisk(6, temperature=0.8, seed=3, max_length=5)
-    assert search.sampling == SamplingSearch(6, temperature=0.8, seed=3, max_length=5)
-    found, samples = model.n_best(WORDS, search), model.n_best(WORDS, search.sampling)
+    assert search.sampling() == SamplingSearch(6, temperature=0.8, seed=3, max_length=5)
+    found, samples = model.n_best(WORDS, search), model.n_best(WORDS, search.sampling())
     for row, drawn in zip(found, samples, strict=True):
         utilities = expected_utilities([each.text for each in drawn], METRICS["chrf"])
         order = sorted(range(6), key=lambda k: -utilities[k])
