@@ -1,8 +1,11 @@
-"""What every test shares: a quiet CPU, a few threads, a seed, and tiny tokenizers over a tiny lexicon."""
+"""What every test shares: a quiet CPU, a few threads, a seed, tiny tokenizers over a tiny lexicon, a trained model."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 # Before tensorflow is imported, here and in the processes that tests start.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -16,7 +19,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import hypothesis
 import keras
 import pytest
+from filelock import FileLock
 
+from kerass2s import cmudict
+from kerass2s.decoding import BeamSearch
+from kerass2s.export import export_onnx, export_saved_model, write_manifest
+from kerass2s.presets import load_preset
 from kerass2s.text import SentencePieceTokenizer
 
 # The same examples in every run, and no time limit on one: a first call traces a graph.
@@ -61,3 +69,47 @@ def source_tokenizer() -> SentencePieceTokenizer:
 def target_tokenizer() -> SentencePieceTokenizer:
     """A word tokenizer over the lexicon's phones."""
     return SentencePieceTokenizer.train([target for _, target in LEXICON], kind="word")
+
+
+@pytest.fixture(scope="session")
+def pronouncer() -> Path:
+    """A preset that was trained on real words: what `make quickstart` made on 2026-11-21, 35 % of dev words wrong."""
+    return Path(__file__).parent / "trained" / "g2p_quickstart"
+
+
+@pytest.fixture(scope="session")
+def words() -> list[str]:
+    """Five hundred real words that the pronouncer was not trained on, the first of the dev part by alphabet."""
+    return sorted(pair.source for pair in cmudict.load_split()["dev"])[:500]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Makes a directory once in a run of the tests, whatever the number of workers; tests leave it as it is."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        directory, done = shared / "once" / name, shared / "once" / f"{name}.done"
+        directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{directory}.lock"):
+            if not done.exists():
+                fill(directory)
+                done.touch()
+        return directory
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pronouncer_exports(pronouncer: Path, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+    """The pronouncer exported with a beam of 4: a directory with preset/, saved_model/1, model.onnx, manifest.json."""
+
+    def fill(directory: Path) -> None:
+        shutil.copytree(pronouncer, directory / "preset")
+        model, search = load_preset(pronouncer), BeamSearch(4)
+        export_saved_model(model, directory / "saved_model" / "1", search)
+        export_onnx(model, directory / "model.onnx", search)
+        write_manifest(directory)
+
+    return once("pronouncer_exports", fill)
