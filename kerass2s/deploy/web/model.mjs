@@ -85,8 +85,9 @@ export class Tokenizer {
     return (this.prefix && words.length ? SPACE : "") + words.join(SPACE);
   }
 
-  /** Returns the pieces of a text; neighbours that are unknown are one, unless they shall come `apart`. */
+  /** Returns the pieces of a text; unknown neighbours are one, unless words or characters shall come `apart`. */
   split(text, apart = false) {
+    apart &&= this.kind === "word" || this.kind === "char";
     const pieces = [];
     let before = false;
     for (const piece of this[`_${this.kind}`](this.normalize(text))) {
