@@ -2,10 +2,10 @@
 
 import { readFileSync } from "node:fs";
 import * as ort from "onnxruntime-node";
-import { Model, readMetadata } from "../../kerass2s/deploy/web/model.mjs";
+import { Model } from "../../kerass2s/deploy/web/model.mjs";
 
 const bytes = readFileSync(process.argv[2]);
-const model = new Model(readMetadata(bytes));
+const model = await Model.read(bytes);
 const session = await ort.InferenceSession.create(bytes, { logSeverityLevel: 3, intraOpNumThreads: 1 });
 
 const lines = readFileSync(0, "utf-8").split("\n").slice(0, -1);

@@ -1,7 +1,7 @@
 // What an ONNX file of kerass2s says of itself, its tokenizers, and how to ask it: for Node and for browsers, no library.
 //
 //     const bytes = new Uint8Array(...);                       // the file model.onnx
-//     const model = new Model(readMetadata(bytes));
+//     const model = await Model.read(bytes);
 //     const session = await ort.InferenceSession.create(bytes); // onnxruntime-web or onnxruntime-node
 //     const [hypotheses] = await model.ask(ort, session, ["phoneme"]);
 //     hypotheses[0].text                                        // "F OW1 N IY0 M"
@@ -49,13 +49,19 @@ export function readMetadata(bytes) {
   return metadata;
 }
 
+/** Returns the bytes that the metadata carries as text: compressed by zlib, in base64. */
+async function unpacked(text) {
+  const compressed = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+  const stream = new Blob([compressed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
 // === Tokenizers ===
 
 /** A SentencePiece model: text to ids and back, the same as in Python and in TensorFlow. */
 export class Tokenizer {
-  /** Reads the bytes of a SentencePiece model, or their base64 as the metadata carries it. */
+  /** Reads the bytes of a SentencePiece model. */
   constructor(model) {
-    if (typeof model === "string") model = Uint8Array.from(atob(model), (each) => each.charCodeAt(0));
     this.pieces = [];
     this.scores = [];
     let [trainer, normalizer] = [{}, {}];
@@ -208,14 +214,20 @@ class CharsMap {
 
 /** A text to text export: its description, its tokenizers, and its answers. */
 export class Model {
-  constructor(metadata) {
-    for (const side of ["source", "target"]) {
-      if (!(`${side}_sentencepiece` in metadata)) throw new Error(`The model's ${side} is no text.`);
-    }
+  /** Reads the bytes of an ONNX file. */
+  static async read(bytes) {
+    const metadata = readMetadata(bytes);
+    const sides = ["source_sentencepiece", "target_sentencepiece"].map((side) => metadata[side]);
+    if (!sides.every(Boolean)) throw new Error("The model's sources and targets are not both text.");
+    const [source, target] = await Promise.all(sides.map(unpacked));
+    return new Model(metadata, new Tokenizer(source), new Tokenizer(target));
+  }
+
+  constructor(metadata, source, target) {
     this.metadata = metadata;
     this.search = metadata.search;
-    this.source = new Tokenizer(metadata.source_sentencepiece);
-    this.target = new Tokenizer(metadata.target_sentencepiece);
+    this.source = source;
+    this.target = target;
     this.inputs = JSON.parse(metadata.inputs); // dtype, shape and, where it can be left out, default of each
     this.outputs = JSON.parse(metadata.outputs);
     this.open = metadata.architecture === "pointer_generator2017"; // unknown words have ids: they can be copied
