@@ -3,8 +3,8 @@
 The patterns are those of the PyPI package `babel`: a locale's full, long, medium and short form, and what it has for a
 month's name, a short one or a number, with and without the day of the week. Years are from 1900 to 2099, and written
 in full: a pattern with two digits of them is left out. A text that means another day in another of the locales is left
-out as well, as 03/04/2020 is, whether people there write the zeros or not. All locales stand together, and nothing tells
-which one a text is from.
+out as well, as 03/04/2020 is, whether people there write the zeros or not. All locales stand together, and nothing
+tells which one a text is from.
 """
 
 from __future__ import annotations
