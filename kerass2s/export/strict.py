@@ -33,6 +33,7 @@ def suit(graph: Any) -> None:
                     _replace(inside, node, place, constants, _ends if place == 2 else _wide)
             elif node.op_type == "OneHot" and known:
                 _replace(inside, node, 1, constants, _scalar)
+    _drop_unread(graph)
 
 
 def _scopes(graph: Any, outer: Constants) -> Iterator[tuple[Any, Constants]]:
@@ -71,3 +72,13 @@ def _replace(
         constants[name] = onnx.numpy_helper.from_array(changed, name)
         graph.initializer.append(constants[name])
     node.input[place] = name
+
+
+def _drop_unread(graph: Any) -> None:
+    """Takes out the constants that no node reads any more."""
+    scopes = [inside for inside, _ in _scopes(graph, {})]
+    read = {name for inside in scopes for node in inside.node for name in node.input}
+    read |= {output.name for inside in scopes for output in inside.output}
+    for inside in scopes:
+        for constant in [each for each in inside.initializer if each.name not in read]:
+            inside.initializer.remove(constant)

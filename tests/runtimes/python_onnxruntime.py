@@ -1,4 +1,7 @@
-"""Answers each line of the standard input with ONNX Runtime: python python_onnxruntime.py model.onnx < words.txt."""
+"""Answers each line of the standard input with ONNX Runtime.
+
+python python_onnxruntime.py model.onnx < words.txt
+"""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""Answers each line of the standard input with OpenVINO: python python_openvino.py model.onnx|saved_model/1 < words.txt.
+"""Answers each line of the standard input with OpenVINO, from an ONNX file or a SavedModel.
+
+    python python_openvino.py model.onnx < words.txt
+    python python_openvino.py saved_model/1 < words.txt
 
 An ONNX file is read as it is. A SavedModel is read with the help of TensorFlow, its signature `ids` (OpenVINO by itself
 sees `serving_default` only, whose tokenizer it does not know); `openvino.save_model` then keeps what was read.

@@ -1,4 +1,4 @@
-"""Answers each line of the standard input with the ONNX standard's own evaluator, in NumPy: the slow one that is right.
+"""Answers each line of the standard input with the ONNX standard's own evaluator, in NumPy.
 
 python python_reference.py model.onnx < words.txt
 """

@@ -1,4 +1,4 @@
-"""Text to ids and back by what an export says of itself: all that a host of an ids-to-ids model needs, without kerass2s."""
+"""Text to ids and back by what an export says of itself: what the other hosts in Python share, without kerass2s."""
 
 import base64
 import sys
@@ -39,6 +39,6 @@ class Text:
 
 def answer_lines(answer: Callable[[list[str]], list[str]], batch: int = 50) -> None:
     """Answers each line of the standard input, a batch at a time."""
-    lines = sys.stdin.read().splitlines()
+    lines = sys.stdin.read().split("\n")[:-1]
     for start in range(0, len(lines), batch):
         print("\n".join(answer(lines[start : start + batch])))
