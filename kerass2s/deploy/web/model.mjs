@@ -114,13 +114,16 @@ export class Tokenizer {
   decode(ids) {
     const end = ids.indexOf(END);
     const kept = ids.slice(0, end < 0 ? ids.length : end).filter((id) => id !== PAD && id !== START);
-    return this.join(kept.map((id) => (id === UNKNOWN ? " \u2047 " : this.pieces[id])));
+    return this.join(kept.map((id) => this.pieces[id]));
   }
 
-  /** Returns the text of pieces. */
+  /** Returns the text of pieces; the one for what is unknown is shown as SentencePiece shows it. */
   join(pieces) {
     let text = "";
-    for (const piece of pieces) text += (text === "" ? piece.replace(SPACE, "") : piece).replaceAll(SPACE, " ");
+    for (const piece of pieces) {
+      if (piece === this.pieces[UNKNOWN]) text += " \u2047 ";
+      else text += (text === "" ? piece.replace(/^\u2581/u, "") : piece).replaceAll(SPACE, " ");
+    }
     return text;
   }
 
