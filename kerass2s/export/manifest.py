@@ -22,7 +22,7 @@ def saved_models(directory: Path) -> list[Path]:
 
 def onnx_files(directory: Path) -> list[Path]:
     """Returns the ids-to-ids ONNX files of an exported directory."""
-    return sorted(file for file in directory.glob("*.onnx") if not file.name.endswith(".text.onnx"))
+    return sorted(file for file in directory.glob("*.onnx") if file.is_file() and not file.name.endswith(".text.onnx"))
 
 
 def write_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:

@@ -36,21 +36,23 @@ def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) 
 
     Args:
         model: the model.
-        path: the file to write; its directory is made where it is missing.
+        path: the file to write, which ends in .onnx; its directory is made where it is missing.
         search: the search that goes into the file.
 
     Raises:
-        ExportError: the path is a directory, an extra is not installed, or the file does not reload and run.
+        ExportError: the path is no such file, an extra is not installed, or the file does not reload and run.
+        OSError: the path cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
-        raise ExportError(f"The ONNX export is a file. Received: directory {str(path)!r}")
-    converted = convert(model, search)
+    if path.is_dir() or path.suffix != ".onnx":
+        raise ExportError(f"An ONNX export is a file that ends in .onnx. Received: {str(path)!r}")
+    # What would fail in the end is tried first: a conversion takes its time.
+    needed("onnxruntime", "onnx")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, made = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(converted.SerializeToString())
+            file.write(convert(model, search).SerializeToString())
         whole = [probe(model.codec, search, rows) for rows in (1, 0)]
         _check(made, [*whole, {name: whole[0][name] for name in model.codec.source_spec}])
         os.chmod(made, 0o644)

@@ -22,6 +22,7 @@ from kerass2s.export.quiet import quiet
 from kerass2s.inference import Inference
 
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
+LOGS = "tensorflow_serving.apis.prediction_log_pb2"
 
 
 def export_saved_model(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
@@ -48,9 +49,11 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
 
     Raises:
         ExportError: something else is at the path, or an extra is not installed.
+        OSError: the path cannot be written.
     """
     path = Path(path)
     _check_target(path)
+    needed(LOGS, "serving")  # what would fail in the end is tried first
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -151,7 +154,7 @@ def _write_warmup(file: Path, signatures: dict[str, Any], codec: Codec, inputs: 
 
 
 def _request(signature: str, inputs: dict[str, Any]) -> Any:
-    logs = needed("tensorflow_serving.apis.prediction_log_pb2", "serving")
+    logs = needed(LOGS, "serving")
     log = logs.PredictionLog()
     request = log.predict_log.request
     request.model_spec.name = "kerass2s"
