@@ -191,9 +191,18 @@ def read_onnx(path: str | Path) -> tuple[Any, dict[str, str]]:
         model = onnx.load_model(path)
     except Exception as error:  # protobuf's class, which differs between its implementations
         raise ExportError(f"{path}: damaged, or not an ONNX file. Received: {first_line(error)}") from error
+    _check_seal(path, {entry.key: entry.value for entry in model.metadata_props}, onnx_content(model))
+    return model, onnx_description(model)
+
+
+def onnx_description(model: Any) -> dict[str, str]:
+    """Returns the description of an `onnx.ModelProto`; one that reads text holds its tokenizer in a node alone."""
     description = {entry.key: entry.value for entry in model.metadata_props}
-    _check_seal(path, description, onnx_content(model))
-    return model, description
+    held = [node for node in model.graph.node if node.op_type == "SentencepieceTokenizer"]
+    if held and "source_sentencepiece" not in description:
+        (content,) = (attribute.s for attribute in held[0].attribute if attribute.name == "model")
+        description["source_sentencepiece"] = base64.b64encode(content).decode("ascii")
+    return description
 
 
 def write_onnx_description(model: Any, description: dict[str, str]) -> None:

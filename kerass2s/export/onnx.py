@@ -19,6 +19,8 @@ from kerass2s.export.recurrent import HANDLERS, portable_encoder
 from kerass2s.inference import Inference
 
 OPSET = 18
+EXTENSIONS = "ai.onnx.contrib"
+"""The domain of the operators of onnxruntime-extensions."""
 
 
 def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
@@ -48,14 +50,22 @@ def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) 
     path = Path(path)
     if path.is_dir():
         raise ExportError(f"The ONNX export is a file. Received: directory {str(path)!r}")
-    converted = convert(model, search)
+    whole = [probe(model.codec, search, rows) for rows in (1, 0)]
+    write_checked(convert(model, search), path, [*whole, {name: whole[0][name] for name in model.codec.source_spec}])
+
+
+def write_checked(proto: Any, path: Path, probes: list[dict[str, np.ndarray]]) -> None:
+    """Writes an `onnx.ModelProto`; the file takes its name only after it was reloaded and run over each of the probes.
+
+    Raises:
+        ExportError: it does not reload and run.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, made = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(converted.SerializeToString())
-        whole = [probe(model.codec, search, rows) for rows in (1, 0)]
-        _check(made, [*whole, {name: whole[0][name] for name in model.codec.source_spec}])
+            file.write(proto.SerializeToString())
+        _check(made, probes, uses_extensions(proto))
         os.chmod(made, 0o644)
         os.replace(made, path)
     finally:
@@ -119,20 +129,27 @@ def _give_defaults(proto: Any, settings: dict[str, np.ndarray]) -> None:
         proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
 
 
-def session(model: bytes | str) -> Any:
-    """Returns an ONNX Runtime session on the CPU over a file or its bytes."""
+def uses_extensions(proto: Any) -> bool:
+    """Tells whether an `onnx.ModelProto` needs the operators of onnxruntime-extensions."""
+    return any(each.domain == EXTENSIONS for each in proto.opset_import)
+
+
+def session(model: bytes | str, extensions: bool = False) -> Any:
+    """Returns an ONNX Runtime session on the CPU over a file or its bytes, with onnxruntime-extensions if asked."""
     onnxruntime = needed("onnxruntime", "onnx")
     options = onnxruntime.SessionOptions()
+    if extensions:
+        options.register_custom_ops_library(needed("onnxruntime_extensions", "onnx").get_library_path())
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _check(path: str, probes: list[dict[str, np.ndarray]]) -> None:
+def _check(path: str, probes: list[dict[str, np.ndarray]], extensions: bool) -> None:
     """Checks the file against the ONNX standard, reloads it and runs it over each of the inputs."""
     onnx = needed("onnx", "onnx")
     try:
         onnx.checker.check_model(path, full_check=True)
-        reloaded = session(path)
+        reloaded = session(path, extensions)
         for inputs in probes:
             reloaded.run(None, inputs)
     except Exception as error:  # whatever the checker or the runtime raises, the file is no good
