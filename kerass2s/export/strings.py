@@ -1,4 +1,4 @@
-"""Strings in an ONNX graph: SentencePiece's tokens of texts, and the texts of ids, as nodes of onnxruntime-extensions."""
+"""Strings in an ONNX graph: tokens of texts, and texts of ids, by nodes of onnxruntime-extensions."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def _strings(nodes: Nodes, ids: str, begins: str, tokenizer: SentencePieceTokeni
 
 
 def _first_places(nodes: Nodes, ids: str, pieces: str, splits: str) -> str:
-    """Each piece's first place in its row, int64 [P]: equal pieces get one number, and equal pairs of row and number."""
+    """Each piece's first place in its row, int64 [P]: equal pieces get one number, and equal pairs of it and the row."""
     row = nodes.count(nodes("Equal", ids, np.int32(END_ID)), 0, exclusive=1)
     number = nodes.add("Unique", [pieces], 3)[2]
     keys = nodes("Add", nodes("Mul", row, nodes("Size", pieces)), number)
@@ -190,7 +190,7 @@ def padded(nodes: Nodes, rows: Ragged) -> tuple[str, str]:
 
 
 def texts(nodes: Nodes, target_ids: str, codec: TextCodec, source: Ragged) -> str:
-    """Spells `target_ids int32 [B, K, T] -> string [B, K]` as `codec.texts` does; copies where the source has pieces."""
+    """Spells `target_ids int32 [B, K, T] -> string [B, K]` as `codec.texts`; it copies where the source has pieces."""
     spelling = Spelling.of(codec.target_tokenizer)
     empty, space = len(spelling.bodies), len(spelling.bodies) + 1  # rows of the table after its bodies
     table = nodes.constant([*(body.encode() for body in spelling.bodies), b"", b" "])

@@ -1,4 +1,4 @@
-"""How the pieces of a SentencePiece model spell a text, as tables: for runtimes that have no SentencePiece to decode."""
+"""How the pieces of a SentencePiece model spell a text, as tables, for runtimes without SentencePiece's decoder."""
 
 from __future__ import annotations
 
@@ -75,5 +75,3 @@ def byte_pieces(tokenizer: SentencePieceTokenizer) -> bytes:
         model.pieces.add(piece=f"<0x{byte:02X}>", score=0.0, type=_PIECE.BYTE)
     model.trainer_spec.byte_fallback = True
     return model.SerializeToString()
-
-
