@@ -166,7 +166,7 @@ def _strings(nodes: Nodes, ids: str, begins: str, tokenizer: SentencePieceTokeni
 
 
 def _first_places(nodes: Nodes, ids: str, pieces: str, splits: str) -> str:
-    """Each piece's first place in its row, int64 [P]: equal pieces get one number, and equal pairs of it and the row."""
+    """Each piece's first place in its row, int64 [P]: equal pieces get one number, equal pairs of it and row too."""
     row = nodes.count(nodes("Equal", ids, np.int32(END_ID)), 0, exclusive=1)
     number = nodes.add("Unique", [pieces], 3)[2]
     keys = nodes("Add", nodes("Mul", row, nodes("Size", pieces)), number)
