@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,26 @@ def uses_extensions(proto: Any) -> bool:
     return any(each.domain == EXTENSIONS for each in proto.opset_import)
 
 
+def extensions_library() -> Any:
+    """Imports onnxruntime-extensions.
+
+    It is linked against a protobuf of its own, and so is TensorFlow, whose symbols the whole process sees: unless its
+    own come first, the process ends where a tokenizer is made.
+    """
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
+    try:
+        return needed("onnxruntime_extensions", "onnx")
+    finally:
+        sys.setdlopenflags(flags)
+
+
 def session(model: bytes | str, extensions: bool = False) -> Any:
     """Returns an ONNX Runtime session on the CPU over a file or its bytes, with onnxruntime-extensions if asked."""
     onnxruntime = needed("onnxruntime", "onnx")
     options = onnxruntime.SessionOptions()
     if extensions:
-        options.register_custom_ops_library(needed("onnxruntime_extensions", "onnx").get_library_path())
+        options.register_custom_ops_library(extensions_library().get_library_path())
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

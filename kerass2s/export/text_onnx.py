@@ -19,7 +19,7 @@ from kerass2s.export.describe import (
     onnx_description,
     write_onnx_description,
 )
-from kerass2s.export.onnx import EXTENSIONS, convert, write_checked
+from kerass2s.export.onnx import EXTENSIONS, convert, extensions_library, write_checked
 from kerass2s.export.strings import LABELS, Nodes, padded, texts, tokenized
 from kerass2s.inference import Inference
 from kerass2s.text.spelling import has_byte_pieces
@@ -81,7 +81,7 @@ def text_to_text(proto: Any) -> Any:
     surround(made, codec, copies)
     description["inputs"] = json.dumps(_inputs(json.loads(description["inputs"]), codec))
     description["outputs"] = json.dumps({**TEXT_OUTPUTS, **json.loads(description["outputs"])})
-    description["onnxruntime_extensions_version"] = needed("onnxruntime_extensions", "onnx").__version__
+    description["onnxruntime_extensions_version"] = extensions_library().__version__
     if not copies:  # the tokenizing node holds just this model, and `read_onnx` finds it there
         del description["source_sentencepiece"]
     write_onnx_description(made, description)
