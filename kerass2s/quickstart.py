@@ -323,8 +323,8 @@ To reproduce: `kerass2s quickstart`. Training is by the clock (here {training.se
 ## Files
 
 `preset/` to fine-tune, `saved_model/1/` for TensorFlow Serving, `model.onnx` for any ONNX runtime (ids to ids),
-`model.text.onnx` for ONNX Runtime with onnxruntime-extensions (text to text), and `manifest.json` with the interface and
-the SHA-256 of each file.
+`model.text.onnx` for ONNX Runtime with onnxruntime-extensions (text to text), and `manifest.json` with the interface
+and the SHA-256 of each file.
 
 ## Licence
 
