@@ -116,7 +116,7 @@ def extensions_library() -> Any:
     own come first, the process ends where a tokenizer is made.
     """
     flags = sys.getdlopenflags()
-    sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
+    sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))  # macOS has two-level names instead
     try:
         return needed("onnxruntime_extensions", "onnx")
     finally:

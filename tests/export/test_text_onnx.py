@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,8 +102,11 @@ def test_every_line_of_the_torture_file_as_in_the_saved_model(pronouncer_exports
     assert kept
 
 
-def around_nothing(codec: TextCodec, copies: bool) -> Any:
-    """Returns a session over the strings' part alone: `target` is what the model is said to have found."""
+def around_nothing(codec: TextCodec, copies: bool, text: list[bytes] | None = None) -> Any:
+    """Returns a session over the strings' part alone: `target` is what the model is said to have found.
+
+    Bytes that are no text can only be handed over inside the file, as the default of `text`.
+    """
     make, proto = onnx.helper, onnx.TensorProto
     nodes = [
         make.make_node("Identity", ["target"], ["target_ids"]),
@@ -120,6 +126,8 @@ def around_nothing(codec: TextCodec, copies: bool) -> Any:
         make.make_graph(nodes, "nothing", given, made), opset_imports=[make.make_opsetid("", 18)], ir_version=8
     )
     surround(model, codec, copies)
+    if text is not None:
+        model.graph.initializer.add(name="text", data_type=proto.STRING, dims=[len(text)], string_data=text)
     onnx.checker.check_model(model, full_check=True)
     return session(model.SerializeToString(), extensions=True)
 
@@ -160,6 +168,20 @@ def test_any_text_to_ids_and_any_ids_to_text(kind: str, make: type[TextCodec], c
 # === What a string can hold ===
 
 
+@pytest.mark.parametrize("kind", ["char", "word", "unigram", "bpe"])
+@pytest.mark.parametrize(("make", "copies"), [(TextCodec, False), (CopyCodec, True)], ids=["plain", "open"])
+def test_bytes_that_are_no_text_are_read_as_tensorflow_reads_them(kind: str, make: type[TextCodec], copies: bool):
+    rows = [b"a\xffb", b"\xc3", b"cat \xf0\x9f\x98", b"\xed\xa0\x80 cat", b"\xc0\x80", b"\x80dog", b"\xf4\x90\x80\x80"]
+    tokenizer = SentencePieceTokenizer.train(CORPUS, kind, None if kind in ("char", "word") else 90)
+    codec = make("any", tokenizer, tokenizer)
+    first = codec.target_size * copies  # the places of a source, or its special ids
+    found = np.tile(np.array([4, 1, first, first + 1, 5], np.int32), [len(rows), 1, 1])
+    ids, texts = around_nothing(codec, copies, rows).run(["ids", "texts"], {"target": found})
+    request = {"text": tf.constant(rows)}
+    np.testing.assert_array_equal(ids, codec.source(request)[0])
+    assert texts.tolist() == as_texts(codec.texts(tf.constant(found), request, copies))
+
+
 def test_what_the_runtime_does_with_what_it_cannot_hold(runtime: Any):
     def best(text: Any) -> str:
         return runtime.run(["best_text"], {"text": np.array([text], object)})[0][0]
@@ -168,6 +190,16 @@ def test_what_the_runtime_does_with_what_it_cannot_hold(runtime: Any):
     with pytest.raises(UnicodeEncodeError):
         best("\ud800")
     assert best(b"cat") == best("b'cat'"), "bytes are no text: ONNX Runtime spells them as Python prints them"
+
+
+def test_the_code_of_the_page_runs_as_it_stands_and_prints_what_it_says(place: Path, tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs" / "exports.md").read_text("utf-8")
+    (code,) = re.findall(r"^## Text to text\n.*?```python\n(.*?)```", page, re.MULTILINE | re.DOTALL)
+    home = tmp_path / "out" / "quickstart"
+    home.mkdir(parents=True)
+    (home / "g2p_quickstart").symlink_to(place)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout.strip() == re.search(r"print\(.*\)  # (.*)", code)[1], done.stderr[-500:]
 
 
 # === Predictors, verification, manifest ===
