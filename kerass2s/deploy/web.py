@@ -41,8 +41,8 @@ def write_page(
         models: name in the page to an `.onnx` export, or to a preset's name or directory, which is exported with a beam
             of 5; the first one is shown first.
         out: the folder.
-        runtime: the folder with onnxruntime-web's files, `node_modules/onnxruntime-web/dist`. None: npm brings them, once,
-            into the user's cache.
+        runtime: the folder with onnxruntime-web's files, `node_modules/onnxruntime-web/dist`. None: npm brings them
+            into the user's cache, once.
         examples: texts that the page offers to try, by the name of their model; it begins with the first.
 
     Raises:

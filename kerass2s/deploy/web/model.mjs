@@ -1,7 +1,7 @@
 // What an ONNX file of kerass2s says of itself, its tokenizers, and how to ask it: for Node and for browsers, no library.
 //
 //     const bytes = new Uint8Array(...);                       // the file model.onnx
-//     const model = new Model(readMetadata(bytes));
+//     const model = await Model.read(bytes);
 //     const session = await ort.InferenceSession.create(bytes); // onnxruntime-web or onnxruntime-node
 //     const [hypotheses] = await model.ask(ort, session, ["phoneme"]);
 //     hypotheses[0].text                                        // "F OW1 N IY0 M"
@@ -72,13 +72,19 @@ export function openSettings(bytes, metadata) {
   return settings;
 }
 
+/** Returns the bytes that the metadata carries as text: compressed by zlib, in base64. */
+async function unpacked(text) {
+  const compressed = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+  const stream = new Blob([compressed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
 // === Tokenizers ===
 
 /** A SentencePiece model: text to ids and back, the same as in Python and in TensorFlow. */
 export class Tokenizer {
-  /** Reads the bytes of a SentencePiece model, or their base64 as the metadata carries it. */
+  /** Reads the bytes of a SentencePiece model. */
   constructor(model) {
-    if (typeof model === "string") model = Uint8Array.from(atob(model), (each) => each.charCodeAt(0));
     this.pieces = [];
     this.scores = [];
     let [trainer, normalizer] = [{}, {}];
@@ -108,8 +114,9 @@ export class Tokenizer {
     return (this.prefix && words.length ? SPACE : "") + words.join(SPACE);
   }
 
-  /** Returns the pieces of a text; neighbours that are unknown are one, unless they shall come `apart`. */
+  /** Returns the pieces of a text; unknown neighbours are one, unless words or characters shall come `apart`. */
   split(text, apart = false) {
+    apart &&= this.kind === "word" || this.kind === "char";
     const pieces = [];
     let before = false;
     for (const piece of this[`_${this.kind}`](this.normalize(text))) {
@@ -153,7 +160,8 @@ export class Tokenizer {
     const characters = [...text];
     const best = [{ score: 0 }];
     const offer = (end, start, score) => {
-      if (!best[end] || score > best[end].score) best[end] = { start, score: Math.fround(score) };
+      score = Math.fround(score); // before it is compared, so that ties are SentencePiece's ties
+      if (!best[end] || score > best[end].score) best[end] = { start, score };
     };
     characters.forEach((character, start) => {
       let piece = "";
@@ -163,7 +171,7 @@ export class Tokenizer {
         if (id !== undefined) offer(end, start, this.scores[id] + best[start].score);
       }
       const unknown = Math.fround(this.lowest - 10);
-      if (!this.ids.has(character)) offer(start + 1, start, Math.fround(unknown + best[start].score));
+      if (!this.ids.has(character)) offer(start + 1, start, unknown + best[start].score);
     });
     const pieces = [];
     for (let end = characters.length; end > 0; end = best[end].start) {
@@ -230,14 +238,20 @@ class CharsMap {
 
 /** A text to text export: its description, its tokenizers, and its answers. */
 export class Model {
-  constructor(metadata) {
-    for (const side of ["source", "target"]) {
-      if (!(`${side}_sentencepiece` in metadata)) throw new Error(`The model's ${side} is no text.`);
-    }
+  /** Reads the bytes of an ONNX file. */
+  static async read(bytes) {
+    const metadata = readMetadata(bytes);
+    const sides = ["source_sentencepiece", "target_sentencepiece"].map((side) => metadata[side]);
+    if (!sides.every(Boolean)) throw new Error("The model's sources and targets are not both text.");
+    const [source, target] = await Promise.all(sides.map(unpacked));
+    return new Model(metadata, new Tokenizer(source), new Tokenizer(target));
+  }
+
+  constructor(metadata, source, target) {
     this.metadata = metadata;
     this.search = metadata.search;
-    this.source = new Tokenizer(metadata.source_sentencepiece);
-    this.target = new Tokenizer(metadata.target_sentencepiece);
+    this.source = source;
+    this.target = target;
     this.inputs = JSON.parse(metadata.inputs); // dtype, shape and, where it can be left out, default of each
     this.outputs = JSON.parse(metadata.outputs);
     this.open = metadata.architecture === "pointer_generator2017"; // unknown words have ids: they can be copied

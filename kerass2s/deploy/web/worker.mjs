@@ -3,7 +3,7 @@
 // Asked {load: {file, bytes}}: says {progress: [bytes so far, bytes in all]}, then {ready: {metadata, settings, attends}}.
 // Asked {ask: {text, settings}}: says {answer: {text, source, hypotheses, milliseconds}}. Either can end in {error}.
 
-import { Model, openSettings, readMetadata } from "./model.mjs";
+import { Model, openSettings } from "./model.mjs";
 
 const ORT = new URL("./ort/", import.meta.url);
 let [ort, model, session] = [null, null, null];
@@ -24,8 +24,8 @@ async function load({ file, bytes: expected }) {
   ort = runtime;
   ort.env.wasm.wasmPaths = ORT.href;
   ort.env.wasm.numThreads = 1; // more of them need headers that a folder of static files cannot send
-  const metadata = readMetadata(bytes);
-  model = new Model(metadata);
+  model = await Model.read(bytes);
+  const { metadata } = model;
   const settings = openSettings(bytes, metadata);
   session = await ort.InferenceSession.create(bytes);
   await model.ask(ort, session, [""], settings); // the first run takes longest
