@@ -20,22 +20,29 @@ const state = { models: [], model: null, defaults: {}, settings: {}, attends: fa
 
 // === The worker: one question is on its way at a time, and of those that wait the newest wins ===
 
-const questions = { worker: null, asked: false, waiting: null };
+const questions = { worker: null, busy: false, waiting: null };
 
-function startWorker() {
+// Returns a worker that is free; one that is at work on something else is given up, as it cannot be interrupted.
+function freeWorker() {
+  if (questions.worker && !questions.busy) return questions.worker;
   questions.worker?.terminate();
-  Object.assign(questions, { worker: new Worker("worker.mjs", { type: "module" }), asked: false, waiting: null });
-  questions.worker.onmessage = ({ data }) => {
-    if (data.progress) showProgress(...data.progress);
+  const worker = new Worker("worker.mjs", { type: "module" });
+  worker.onmessage = ({ data }) => {
+    if (worker !== questions.worker) return; // what it had said before it was given up
+    if (data.progress) return showProgress(...data.progress);
+    questions.busy = false;
     if (data.ready) begin(data.ready);
     if (data.error !== undefined) showError(data.error);
-    if (data.answer) {
-      questions.asked = false;
-      showAnswer(data.answer);
-      if (questions.waiting) send();
-    }
+    if (data.answer) showAnswer(data.answer);
+    if (questions.waiting && state.ready) send();
   };
-  questions.worker.onerror = (event) => showError(event.message || "The worker did not start.");
+  worker.onerror = (event) => showError(event.message || "The worker did not start.");
+  return (questions.worker = worker);
+}
+
+function tell(message) {
+  freeWorker().postMessage(message);
+  questions.busy = true;
 }
 
 function ask() {
@@ -43,12 +50,12 @@ function ask() {
   if (!state.ready) return;
   if (!$("text").value.trim()) return showNothing();
   questions.waiting = { text: $("text").value, settings: { ...state.settings } };
-  if (!questions.asked) send();
+  if (!questions.busy) send();
 }
 
 function send() {
-  questions.worker.postMessage({ ask: questions.waiting });
-  Object.assign(questions, { asked: true, waiting: null });
+  tell({ ask: questions.waiting });
+  questions.waiting = null;
   $("answer").classList.add("stale");
 }
 
@@ -81,8 +88,8 @@ function pick(withExample) {
   showExamples(state.model.examples);
   for (const id of ["settings", "about", "error"]) $(id).hidden = true;
   showProgress(0, state.model.bytes);
-  startWorker();
-  questions.worker.postMessage({ load: state.model });
+  questions.waiting = null;
+  tell({ load: state.model });
 }
 
 function begin({ metadata, settings, attends }) {
@@ -127,16 +134,16 @@ function showError(reason) {
   $("loading").hidden = true;
   $("error").hidden = false;
   $("reason").textContent = reason;
-  questions.asked = false;
 }
 
 function showNothing() {
   questions.waiting = null;
+  $("answer").classList.remove("stale");
   $("answer").textContent = $("facts").textContent = "";
   for (const id of ["list", "looked", "unknown"]) $(id).hidden = true;
 }
 
-function showAnswer({ text, source, hypotheses, milliseconds }) {
+function showAnswer({ source, hypotheses, milliseconds }) {
   if (!$("text").value.trim()) return showNothing();
   $("answer").classList.toggle("stale", questions.waiting !== null);
   $("error").hidden = true;
@@ -144,7 +151,6 @@ function showAnswer({ text, source, hypotheses, milliseconds }) {
   $("facts").textContent = `${format(milliseconds, 0)} ms · ${state.search}`;
   showUnknown(source);
   showHypotheses(hypotheses, (hypothesis) => showAttention(source, hypothesis));
-  document.body.dataset.answered = text; // for tests: which text all of this belongs to
 }
 
 function showUnknown(source) {
@@ -202,8 +208,12 @@ function compared(text, best) {
 
 function showAttention(source, { pieces, alignment, tokenScores }) {
   $("looked").hidden = !pieces.length;
-  for (const id of ["legend", "map"]) $(id).hidden = !state.attends;
-  if (!state.attends) return ($("readout").textContent = "This model has no attention to show.");
+  $("legend").hidden = !state.attends;
+  if (!state.attends) {
+    $("map").replaceChildren();
+    $("readout").textContent = "This model has no attention to show.";
+    return;
+  }
   const columns = [...source.map(({ piece, known }) => ({ label: plain(piece), unknown: !known })), { label: "end", end: true }];
   const rows = pieces.map((piece, index) => ({ label: plain(piece), probability: percent(Math.exp(tokenScores[index])) }));
   drawAttention($("map"), $("readout"), columns, rows, alignment);

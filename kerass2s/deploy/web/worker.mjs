@@ -1,7 +1,7 @@
 // Holds the model, away from the page, so that typing never waits: loads a file, answers texts, one message at a time.
 //
 // Asked {load: {file, bytes}}: says {progress: [bytes so far, bytes in all]}, then {ready: {metadata, settings, attends}}.
-// Asked {ask: {text, settings}}: says {answer: {text, source, hypotheses, milliseconds}}. Either can end in {error}.
+// Asked {ask: {text, settings}}: says {answer: {source, hypotheses, milliseconds}}. Either can end in {error}.
 
 import { Model, openSettings } from "./model.mjs";
 
@@ -51,5 +51,5 @@ async function answer({ text, settings }) {
   const [hypotheses] = await model.ask(ort, session, [text], settings);
   const milliseconds = performance.now() - began;
   const source = model.sourcePieces(text).map((piece) => ({ piece, known: model.source.ids.has(piece) }));
-  postMessage({ answer: { text, source, hypotheses, milliseconds } });
+  postMessage({ answer: { source, hypotheses, milliseconds } });
 }
