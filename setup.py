@@ -28,7 +28,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["kerass2s", "kerass2s.*"]),
-    package_data={"kerass2s": ["recipes/*.yaml", "py.typed"]},
+    package_data={"kerass2s": ["deploy/web/*", "recipes/*.yaml", "py.typed"]},
     install_requires=[
         "keras~=3.15.0",
         "numpy>=1.26",

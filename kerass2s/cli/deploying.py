@@ -42,7 +42,7 @@ def web(
 ) -> None:
     """Write a web page that runs models in the browser: static files for any web server."""
     quiet_tensorflow()
-    from kerass2s.deploy import write_page
+    from kerass2s.deploy.web import write_page
 
     named = _named(models)
     write_page(named, out, runtime=runtime, examples=_examples(example or [], named))

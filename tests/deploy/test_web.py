@@ -7,17 +7,20 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from kerass2s import zoo
+from kerass2s.cli import app
 from kerass2s.codec import TextCodec
 from kerass2s.decoding import BeamSearch, Hypothesis, SamplingSearch
-from kerass2s.deploy import web, write_page
-from kerass2s.deploy.web import RUNTIME, RUNTIME_VERSION
+from kerass2s.deploy import web
+from kerass2s.deploy.web import RUNTIME, RUNTIME_VERSION, write_page
 from kerass2s.errors import ConfigError, ExportError, PresetError
 from kerass2s.export import export_onnx, load_predictor
 from kerass2s.presets import load_preset
@@ -203,6 +206,25 @@ def test_a_preset_is_exported_with_beams(
     assert all((tmp_path / "page" / name).is_file() for name in listed["files"])
 
 
+def test_the_command_names_models_and_hands_out_examples(site: Path, runtime: Path, tmp_path: Path) -> None:
+    def run(*arguments: str) -> Any:
+        options = ["--out", str(tmp_path / "page"), "--runtime", str(runtime)]
+        return CliRunner().invoke(app, ["deploy", "web", *arguments, *options], catch_exceptions=False)
+
+    file = str(site / "models" / "beams.onnx")
+    done = run(file, f"other={file}", "--example", "cat", "--example", "other=dog", "--example", "a=b")
+    assert (done.exit_code, done.stdout) == (0, ""), done.output
+    listed = json.loads((tmp_path / "page" / "models.json").read_text("utf-8"))["models"]
+    assert {each["name"]: each["examples"] for each in listed} == {
+        "beams": ["cat", "a=b"],
+        "other": ["cat", "dog", "a=b"],
+    }
+    assert (tmp_path / "page" / "models" / "other.onnx").read_bytes() == (site / "models" / "beams.onnx").read_bytes()
+    refused = run(file, file)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "Received: 'beams' twice" in refused.stderr
+
+
 def test_a_changed_page_has_another_version(site: Path, runtime: Path, tmp_path: Path) -> None:
     def versions(text: str) -> str:
         write_page(
@@ -228,12 +250,11 @@ def test_what_cannot_be_shown_is_refused(site: Path, runtime: Path, tmp_path: Pa
         write_page({"one": file}, tmp_path / "page", runtime=runtime)
 
 
-def test_vectors_are_refused(runtime: Path, tmp_path: Path) -> None:
-    letters = SentencePieceTokenizer.train(["a b"], kind="char")
-    model = zoo.build("listen_attend2016", target_tokenizer=letters, preset="tiny")
-    model.save_to_preset(tmp_path / "vectors")
+def test_vectors_are_refused(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speech = SimpleNamespace(codec=SimpleNamespace(tokenizers=lambda: {"target": None}))
+    monkeypatch.setattr(web, "load_preset", lambda name: speech)
     with pytest.raises(ExportError, match=r"from text to text. Received: text as \['target'\]"):
-        write_page({"one": tmp_path / "vectors"}, tmp_path / "page", runtime=runtime)
+        write_page({"one": "speech"}, tmp_path / "page", runtime=runtime)
 
 
 def test_the_runtime_comes_by_npm_once(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,9 +200,9 @@ function compared(text, best) {
   let other = 0;
   return words.flatMap((word, place) => {
     while (word !== others[other] && common(place, other + 1) > common(place + 1, other)) other += 1;
-    if (word !== others[other]) return [element("b", word), " "];
-    other += 1;
-    return [word, " "];
+    const same = word === others[other];
+    if (same) other += 1;
+    return [place ? " " : "", same ? word : element("b", word)];
   });
 }
 
