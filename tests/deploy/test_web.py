@@ -24,7 +24,7 @@ from kerass2s.deploy.web import RUNTIME, RUNTIME_VERSION, write_page
 from kerass2s.errors import ConfigError, ExportError, PresetError
 from kerass2s.export import export_onnx, load_predictor
 from kerass2s.presets import load_preset
-from kerass2s.text import KINDS, SentencePieceTokenizer
+from kerass2s.text import KINDS, UNKNOWN_ID, SentencePieceTokenizer
 
 RUNTIMES = Path(__file__).parent.parent / "runtimes"
 WORDS = ["phoneme", "kerassify", "O'Neill-ſtyle  ＷＯＲＤ", "naïve café"]
@@ -116,7 +116,7 @@ def test_another_model_of_the_list_answers_with_its_own_settings(said: dict[str,
 
 def test_the_newest_input_wins_and_unknown_characters_are_named(said: dict[str, Any]) -> None:
     assert said["answers"] <= 2, "what lay between the first and the last of a burst is not asked"
-    assert said["words"]["naïve café"]["unknown"] == ["ï", "␣", "é"]
+    assert said["words"]["naïve café"]["unknown"] == ["ï", "space", "é"]
     assert said["words"]["phoneme"]["unknown"] == []
     assert said["readout"].startswith("EY1 looks at a ")
 
@@ -167,13 +167,16 @@ def test_the_page_cuts_text_as_sentencepiece_does(node_modules: Path, tmp_path: 
         import {{ Tokenizer }} from "{(web.PAGE / "model.mjs").as_uri()}";
         const {{ models, texts }} = JSON.parse(readFileSync("{tmp_path / "asked.json"}", "utf-8"));
         const read = (model) => new Tokenizer(new Uint8Array(Buffer.from(model, "base64")));
-        console.log(JSON.stringify(models.map(read).map((one) => texts.map((text) => one.encode(text)))));
+        const both = (one) => (text) => [one.encode(text), one.decode([...one.encode(text), 1])];
+        const joined = (one) => one.join([one.pieces[4], one.pieces[1], one.pieces[5]]);
+        console.log(JSON.stringify(models.map(read).map((one) => [joined(one), texts.map(both(one))])));
     """
     command = ["node", "--input-type=module", "--eval", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for tokenizer, ids in zip(trained, json.loads(done.stdout), strict=True):
-        wrong = [text for text, row in zip(asked, ids, strict=True) if row != tokenizer.encode(text)]
-        assert wrong == [], tokenizer.kind
+    for one, (joined, answers) in zip(trained, json.loads(done.stdout), strict=True):
+        assert joined == one.join([one.pieces[4], one.pieces[UNKNOWN_ID], one.pieces[5]])
+        right = [[ids := one.encode(text), one.decode([*ids, UNKNOWN_ID])] for text in asked]
+        assert [pair for pair in zip(asked, answers, right, strict=True) if pair[1] != pair[2]] == [], one.kind
 
 
 # === The command's half ===

@@ -8,6 +8,7 @@
 
 const [PAD, UNKNOWN, START, END] = [0, 1, 2, 3]; // the same in every export; also in the metadata
 const SPACE = "\u2581"; // SentencePiece's sign for a space
+const UNKNOWN_TEXT = " \u2047 "; // how it spells the unknown piece
 const toBytes = (text) => new TextEncoder().encode(text);
 const toText = (bytes) => new TextDecoder().decode(bytes);
 
@@ -137,13 +138,16 @@ export class Tokenizer {
   decode(ids) {
     const end = ids.indexOf(END);
     const kept = ids.slice(0, end < 0 ? ids.length : end).filter((id) => id !== PAD && id !== START);
-    return this.join(kept.map((id) => (id === UNKNOWN ? " \u2047 " : this.pieces[id])));
+    return this.join(kept.map((id) => this.pieces[id]));
   }
 
   /** Returns the text of pieces. */
   join(pieces) {
     let text = "";
-    for (const piece of pieces) text += (text === "" ? piece.replace(SPACE, "") : piece).replaceAll(SPACE, " ");
+    for (let piece of pieces) {
+      if (piece === this.pieces[UNKNOWN]) piece = UNKNOWN_TEXT;
+      text += (text === "" ? piece.replace(SPACE, "") : piece).replaceAll(SPACE, " ");
+    }
     return text;
   }
 

@@ -154,7 +154,7 @@ function showAnswer({ source, hypotheses, milliseconds }) {
 }
 
 function showUnknown(source) {
-  const unknown = [...new Set(source.filter(({ known }) => !known).map(({ piece }) => plain(piece)))];
+  const unknown = [...new Set(source.filter(({ known }) => !known).map(({ piece }) => plain(piece).replace(/^␣$/, "space")))];
   $("unknown").hidden = unknown.length === 0;
   $("unknown").replaceChildren("The model does not know ", ...unknown.flatMap((piece) => [element("mark", piece), " "]));
 }

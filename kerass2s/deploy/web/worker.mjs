@@ -33,7 +33,7 @@ async function load({ file, bytes: expected }) {
 }
 
 async function download(file, expected) {
-  const response = await fetch(file);
+  const response = await fetch(file).catch(({ message }) => Promise.reject(new Error(`${file}: ${message}`)));
   if (!response.ok) throw new Error(`${file}: the server answered ${response.status} ${response.statusText}`);
   const parts = [];
   let done = 0;
