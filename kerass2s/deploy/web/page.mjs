@@ -163,7 +163,7 @@ function showHypotheses(hypotheses, show) {
   $("list").hidden = hypotheses.length === 0;
   $("hypotheses").replaceChildren(
     ...hypotheses.map((hypothesis, rank) => {
-      const probability = Math.exp(hypothesis.tokenScores.reduce((sum, each) => sum + each, 0));
+      const probability = Math.exp(logarithm(hypothesis));
       const radio = Object.assign(document.createElement("input"), { type: "radio", name: "hypothesis", checked: rank === 0 });
       radio.onchange = () => show(hypothesis);
       const bar = element("i", "", "bar");
@@ -176,11 +176,16 @@ function showHypotheses(hypotheses, show) {
       return row;
     }),
   );
+  const logarithms = hypotheses.every((each) => Math.abs(each.score - logarithm(each)) < 0.001);
   $("scored").textContent =
     "How likely the model holds the whole output to be, and its score: " +
-    (state.settings.length_penalty ? "the logarithm of that, over the length penalty." : "the logarithm of that.");
+    (logarithms ? "the logarithm of that." : "what the search ordered them by.");
   if (hypotheses.length) show(hypotheses[0]);
   else $("looked").hidden = true;
+}
+
+function logarithm({ tokenScores }) {
+  return tokenScores.reduce((sum, each) => sum + each, 0);
 }
 
 // The words of an output; those that the best one does not have at their place in the order are marked.
