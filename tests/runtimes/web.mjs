@@ -27,7 +27,11 @@ const browser = await chromium.launch({
 });
 try {
   const page = await browser.newPage();
-  page.on("pageerror", (error) => console.error(error));
+  page.setDefaultTimeout(120_000);
+  page.on("pageerror", (error) => {
+    console.error(error);
+    browser.close(); // what waits for the page ends then
+  });
   page.on("console", (message) => console.error(message.text()));
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   await page.waitForFunction(() => window.answer);
