@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from kerass2s.export.graph import inputs_spec
 from kerass2s.inference import Inference
 from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
 
-FORMAT = "1"
+FORMAT = "2"
 SAVED_MODEL_DESCRIPTION = Path("assets.extra", "kerass2s.json")
 
 
@@ -33,7 +34,7 @@ def describe(model: Inference, search: Search, outputs: Iterable[str]) -> dict[s
     of an input that can be left out), the versions. A lexicon of the search is `lexicon`, a JSON list of lists of ids.
     Where there are tokenizers, also the four special ids (`pad_id`, ...), and of each side that has one
     `source_vocabulary` or `target_vocabulary` (a JSON list, a piece at its id) and `source_sentencepiece` or
-    `target_sentencepiece` (base64 of the SentencePiece model).
+    `target_sentencepiece` (the SentencePiece model, compressed by zlib, in base64).
 
     Args:
         model: the model that is exported.
@@ -91,7 +92,7 @@ def _describe_tokenizers(tokenizers: dict[str, SentencePieceTokenizer]) -> dict[
     described = {name: str(value) for name, value in ids.items()}
     for side, tokenizer in tokenizers.items():
         described[f"{side}_vocabulary"] = json.dumps(tokenizer.pieces, ensure_ascii=False)
-        described[f"{side}_sentencepiece"] = base64.b64encode(tokenizer.model_proto).decode("ascii")
+        described[f"{side}_sentencepiece"] = packed(tokenizer.model_proto)
     return described
 
 
@@ -119,13 +120,23 @@ def described_codec(description: dict[str, str]) -> Codec:
     """Returns the codec that a description carries; raises ExportError where it does not make sense."""
     try:
         source, target = (
-            SentencePieceTokenizer(base64.b64decode(description[key], validate=True)) if key in description else None
+            SentencePieceTokenizer(unpacked(description[key])) if key in description else None
             for key in ("source_sentencepiece", "target_sentencepiece")
         )
         architecture, config = codec_owner(description["architecture"], json.loads(description["config"]))
         return zoo.codec(architecture, zoo.configure(architecture, **config), source, target)
-    except (LookupError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError, zlib.error) as error:
         raise ExportError(f"The export does not say how it reads and writes. Received: {first_line(error)}") from error
+
+
+def packed(content: bytes) -> str:
+    """Returns bytes as text, compressed: most of a SentencePiece model is the same table of Unicode normalisation."""
+    return base64.b64encode(zlib.compress(content, 9)).decode("ascii")
+
+
+def unpacked(text: str) -> bytes:
+    """Returns the bytes that were `packed`."""
+    return zlib.decompress(base64.b64decode(text, validate=True))
 
 
 # === Where exports keep it ===

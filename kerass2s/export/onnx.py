@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from kerass2s.decoding import Search
 from kerass2s.errors import ExportError
+from kerass2s.export.conversion import OPSET, to_onnx
 from kerass2s.export.describe import describe, first_line, needed, shapes, write_onnx_description
 from kerass2s.export.graph import ids_graph, inputs_spec, probe
-from kerass2s.export.quiet import quiet
-from kerass2s.export.recurrent import HANDLERS, portable_encoder
+from kerass2s.export.recurrent import portable_encoder
 from kerass2s.inference import Inference
-
-OPSET = 18
 
 
 def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
@@ -62,45 +59,21 @@ def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) 
         Path(made).unlink(missing_ok=True)
 
 
-def convert(model: Inference, search: Search) -> Any:
+def convert(model: Inference, search: Search, opset: int = OPSET) -> Any:
     """Returns `model` with `search` as an `onnx.ModelProto` that carries its description."""
     needed("onnx", "onnx")
     tf2onnx = needed("tf2onnx", "onnx")
-    signature = tuple(inputs_spec(model.codec, search).values())
-    with quiet():
-        graph = ids_graph(model, search, encoder=model.rewired_encoder(portable_encoder))
-        function = tf.function(graph, input_signature=signature, autograph=False)
-        proto, _ = tf2onnx.convert.from_function(
-            function, input_signature=signature, opset=OPSET, custom_op_handlers=dict(HANDLERS)
-        )
-    _share_transposed(proto.graph)
+    graph = ids_graph(model, search, encoder=model.rewired_encoder(portable_encoder))
+    proto = to_onnx(graph, list(inputs_spec(model.codec, search).values()), opset)
     proto.producer_name, proto.producer_version = "kerass2s", ""
     proto.graph.name, proto.graph.doc_string = model.architecture, ""
     description = describe(model, search, [output.name for output in proto.graph.output])
     _name_dimensions(proto, description)
     _give_defaults(proto, model.codec.settings(search))
-    description["opset"] = str(OPSET)
+    description["opset"] = str(opset)
     description["tf2onnx_version"] = tf2onnx.__version__
     write_onnx_description(proto, description)
     return proto
-
-
-def _share_transposed(graph: Any) -> None:
-    """Keeps one of two tables that are each other's transpose, as tied embeddings are read and predicted by.
-
-    The other is computed from it, once a run at most: before the loop, or when the runtime loads the file.
-    """
-    onnx = needed("onnx", "onnx")
-    kept: list[tuple[Any, np.ndarray]] = []
-    for table in [table for table in graph.initializer if len(table.dims) == 2]:
-        values = onnx.numpy_helper.to_array(table)
-        alike = [one.name for one, other in kept if np.array_equal(other.T, values)]
-        if not alike or min(values.shape) == 1:
-            kept.append((table, values))
-            continue
-        name = f"{table.name}_transposed"
-        graph.node.insert(0, onnx.helper.make_node("Transpose", alike[:1], [table.name], name, perm=[1, 0]))
-        graph.initializer.remove(table)
 
 
 def _name_dimensions(proto: Any, description: dict[str, str]) -> None:
