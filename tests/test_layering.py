@@ -39,6 +39,7 @@ ORDER = [
     "ensemble",
     "presets",
     "export",
+    "deploy",
     "plots",
     "diagrams",
     "recipes",

@@ -237,9 +237,14 @@ class GrpcTransport:
             from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
         except ImportError as error:
             raise UserError(f"This needs: pip install 'kerass2s[serving]'. Received: {error}") from error
-        options = [("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0)]  # this client tries again itself
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.enable_retries", 0),
+        ]  # this client tries again itself
         self._channel = (
-            grpc.secure_channel(address, credentials, options) if credentials else grpc.insecure_channel(address, options)
+            grpc.secure_channel(address, credentials, options)
+            if credentials
+            else grpc.insecure_channel(address, options)
         )
         self._ask = prediction_service_pb2_grpc.PredictionServiceStub(self._channel).Predict
         self._request: Callable[[], Any] = predict_pb2.PredictRequest

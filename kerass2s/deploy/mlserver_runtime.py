@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from itertools import takewhile
 from typing import Any
 
@@ -40,6 +39,7 @@ class KerasS2S(MLModel):
         self._described = self._session.get_modelmeta().custom_metadata_map
         overridable = self._session.get_overridable_initializers()
         self._inputs = {each.name: each for each in [*self._session.get_inputs(), *overridable]}
+        self._tokenizers: dict[str, Any] = {}
         self._outputs = [each.name for each in self._session.get_outputs()]
         return True
 
@@ -47,6 +47,8 @@ class KerasS2S(MLModel):
         """Answers one request; the session runs beside the server's own loop."""
         texts = [StringCodec.decode_input(each) for each in payload.inputs if each.name == "text"]
         feeds = {each.name: self._array(each) for each in payload.inputs if each.name != "text"}
+        if texts and not self._settings.parameters.extra["text"]:
+            raise InferenceError("This model has no texts, or spells what it copies: ask it for ids. Received: text")
         if texts:
             feeds |= self._encode(texts[0])
         missing = [each.name for each in self._session.get_inputs() if each.name not in feeds]
@@ -92,13 +94,10 @@ class KerasS2S(MLModel):
 
     def _tokenizer(self, side: str) -> Any:
         """The SentencePiece model of a side, made when it is first asked for."""
-        made = self.__dict__.setdefault("_tokenizers", {})
-        if side not in made:
-            if f"{side}_sentencepiece" not in self._described:
-                raise InferenceError(f"The {side}s of this model are no texts. Received: text")
+        if side not in self._tokenizers:
             proto = base64.b64decode(self._described[f"{side}_sentencepiece"])
-            made[side] = sentencepiece.SentencePieceProcessor(model_proto=proto)
-        return made[side]
+            self._tokenizers[side] = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        return self._tokenizers[side]
 
 
 def _output(name: str, value: np.ndarray) -> ResponseOutput:

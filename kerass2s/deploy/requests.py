@@ -11,6 +11,7 @@ from kerass2s.data.padding import padded
 from kerass2s.export.describe import described_codec, described_search
 
 LENGTHS = (5, 3)
+V2_TYPES = {"int32": "INT32", "float32": "FP32"}
 
 
 def source_examples(description: dict[str, str]) -> dict[str, dict[str, Any]]:
@@ -33,6 +34,28 @@ def setting_defaults(description: dict[str, str]) -> dict[str, Any]:
     """Returns the further inputs of a described export, each with its default as a Python number."""
     codec = described_codec(description)
     return {name: value.item() for name, value in codec.settings(described_search(description)).items()}
+
+
+def v2_requests(description: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Returns the examples as requests by the V2 protocol (KServe's, which Triton and MLServer speak), ready for JSON.
+
+    Both are as in `source_examples`: `request` for a runtime that takes texts, `source` for the ONNX file itself.
+    """
+    types = {name: V2_TYPES[of["dtype"]] for name, of in json.loads(description["inputs"]).items()} | {"text": "BYTES"}
+    return {
+        kind: {
+            "inputs": [
+                {"name": name, "datatype": types[name], "shape": _shape(value), "data": value}
+                for name, value in inputs.items()
+            ]
+        }
+        for kind, inputs in source_examples(description).items()
+    }
+
+
+def _shape(value: Any) -> list[int]:
+    """The shape of nested lists."""
+    return [len(value), *_shape(value[0])] if isinstance(value, list) else []
 
 
 def in_shell_quotes(value: Any) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import kerass2s
@@ -83,13 +82,19 @@ prometheus_config {
 """
 
 
-def models_config(names: Iterator[str] | dict[str, Any]) -> str:
+def models_config(names: Iterable[str]) -> str:
     """Returns the text of models.config, a ModelServerConfig: all versions below `models/NAME`, the newest served."""
-    models = "".join(
-        f'  config {{\n    name: "{name}"\n    base_path: "{KIT}/models/{name}"\n    model_platform: "tensorflow"\n  }}\n'
-        for name in names
-    )
+    models = "".join(MODEL.format(name=name, kit=KIT) for name in names)
     return f"model_config_list {{\n{models}}}\n"
+
+
+MODEL = """\
+  config {{
+    name: "{name}"
+    base_path: "{kit}/models/{name}"
+    model_platform: "tensorflow"
+  }}
+"""
 
 
 def compose(image: str, batching: bool) -> str:
@@ -170,10 +175,10 @@ Made by kerass2s {version}. Start a server over this folder:
 
     docker compose up
 
-It answers gRPC at port {grpc} and REST at port {rest}; `curl http://localhost:{rest}/v1/models/NAME` says whether a model
-is ready, and metrics are at /monitoring/prometheus/metrics. A newer version of a model goes to `models/NAME/2`: the
-server finds it by itself and then leaves the older one. Write it beside this folder and move it in, so that the server
-does not see half of it.
+It answers gRPC at port {grpc} and REST at port {rest}; `curl http://localhost:{rest}/v1/models/NAME` says whether a
+model is ready, and metrics are at /monitoring/prometheus/metrics. A newer version of a model goes to `models/NAME/2`:
+the server finds it by itself and then leaves the older one. Write it beside this folder and move it in, so that the
+server does not see half of it.
 
 Every answer is `{{"outputs": ...}}`: `text` and `score` of the best output (`serving_default`) or of all of them
 (`n_best`, a list for each source), or `target_ids`, `target_lengths`, `scores` and more (`ids`). A mistake is answered

@@ -10,11 +10,10 @@ from typing import Any
 
 import kerass2s
 from kerass2s.deploy.folder import find_onnx, fresh_folder, named
-from kerass2s.deploy.requests import in_shell_quotes, source_examples
+from kerass2s.deploy.requests import in_shell_quotes, v2_requests
 from kerass2s.export.describe import read_onnx
 
 TYPES = {"int32": "TYPE_INT32", "float32": "TYPE_FP32"}
-V2_TYPES = {"int32": "INT32", "float32": "FP32"}
 
 
 def write_triton(exports: Sequence[str], out: str | os.PathLike[str]) -> None:
@@ -63,7 +62,7 @@ HEAD = """\
 
 
 def _tensors(described: dict[str, Any]) -> Iterator[str]:
-    """One input or output each. A number without dimensions has the shape [1] in Triton, and its default in the file."""
+    """One input or output each. A number without dimensions is [1] for Triton; its default is in the file."""
     for name, of in described.items():
         sizes = ", ".join(str(size if isinstance(size, int) else -1) for size in of["shape"]) or "1"
         optional = " optional: true" if "default" in of else ""
@@ -74,27 +73,11 @@ def _joined(tensors: list[str]) -> str:
     return ",\n".join(tensors)
 
 
-def v2_request(description: dict[str, str]) -> dict[str, Any]:
-    """Returns an example request by the V2 protocol (KServe's, which Triton and MLServer speak), ready for JSON."""
-    types = {name: V2_TYPES[of["dtype"]] for name, of in json.loads(description["inputs"]).items()}
-    return {
-        "inputs": [
-            {"name": name, "datatype": types[name], "shape": shape_of(value), "data": value}
-            for name, value in source_examples(description)["source"].items()
-        ]
-    }
-
-
-def shape_of(value: Any) -> list[int]:
-    """Returns the shape of nested lists."""
-    return [len(value), *shape_of(value[0])] if isinstance(value, list) else []
-
-
 def readme(described: dict[str, dict[str, str]]) -> str:
     """Returns the text of README.md."""
     sections = [README.format(version=kerass2s.__version__)]
     for name, description in described.items():
-        body = in_shell_quotes(v2_request(description))
+        body = in_shell_quotes(v2_requests(description)["source"])
         sections.append(
             f"## {name}\n\nArchitecture `{description['architecture']}`, search `{description['search']}`.\n\n"
             f"    curl -s http://localhost:8000/v2/models/{name}/infer -d {body}\n"
@@ -105,12 +88,12 @@ def readme(described: dict[str, dict[str, str]]) -> str:
 README = """\
 # Models for Triton
 
-Made by kerass2s {version}: a model repository for the onnxruntime backend of Triton Inference Server. A server whose image
-has that backend is started over this folder, mounted at /models, with
+Made by kerass2s {version}: a model repository for the onnxruntime backend of Triton Inference Server. A server whose
+image has that backend is started over this folder, mounted at /models, with
 
     tritonserver --model-repository=/models
 
-It answers REST at port 8000 and gRPC at port 8001, both by the V2 protocol. `source_ids` end with 3 and shorter rows are
-padded with anything, since `source_lengths` says how far to read. The vocabularies and the SentencePiece models, for text
-to ids and back, are in the metadata of the ONNX file.
+It answers REST at port 8000 and gRPC at port 8001, both by the V2 protocol. `source_ids` end with 3 and shorter rows
+are padded with anything, since `source_lengths` says how far to read. The vocabularies and the SentencePiece models, for
+text to ids and back, are in the metadata of the ONNX file.
 """

@@ -24,7 +24,7 @@ from kerass2s.inference import Inference
 
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
 WARMUP_SHAPES = ((1, 1), (1, 8), (1, 30), (8, 20), (32, 10))
-"""The (rows, length of the longest) of the warm-up requests: one short, usual or long source, and batches of sources."""
+"""The warm-up requests as (rows, length of the longest): a short, a usual and a long source, and batches."""
 
 
 def export_saved_model(model: Inference, path: str | os.PathLike[str], search: Search) -> None:

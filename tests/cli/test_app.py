@@ -13,6 +13,7 @@ import kerass2s
 from kerass2s import recipes, zoo
 
 COMMANDS = ["quickstart", "list", "train", "evaluate", "predict", "score", "export", "verify", "benchmark"]
+HOSTS = ["tf-serving", "triton", "mlserver"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

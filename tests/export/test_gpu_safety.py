@@ -65,6 +65,7 @@ class Hidden(keras.layers.Layer):
         self._held = (lambda layer: lambda: layer)(keras.layers.GRU(3))
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Runs it."""
         return self._held()(inputs)
 
 
