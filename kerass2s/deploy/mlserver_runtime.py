@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import zlib
 from itertools import takewhile
 from typing import Any
 
@@ -95,7 +96,7 @@ class KerasS2S(MLModel):
     def _tokenizer(self, side: str) -> Any:
         """The SentencePiece model of a side, made when it is first asked for."""
         if side not in self._tokenizers:
-            proto = base64.b64decode(self._described[f"{side}_sentencepiece"])
+            proto = zlib.decompress(base64.b64decode(self._described[f"{side}_sentencepiece"]))
             self._tokenizers[side] = sentencepiece.SentencePieceProcessor(model_proto=proto)
         return self._tokenizers[side]
 

@@ -94,6 +94,6 @@ image has that backend is started over this folder, mounted at /models, with
     tritonserver --model-repository=/models
 
 It answers REST at port 8000 and gRPC at port 8001, both by the V2 protocol. `source_ids` end with 3 and shorter rows
-are padded with anything, since `source_lengths` says how far to read. The vocabularies and the SentencePiece models, for
-text to ids and back, are in the metadata of the ONNX file.
+are padded with anything, since `source_lengths` says how far to read. The vocabularies and the SentencePiece models,
+for text to ids and back, are in the metadata of the ONNX file.
 """
