@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the environment of MLServer, whose packages do not go with TensorFlow's, of mlserver.lock.
+# Installs MLServer in an environment of its own, since its packages do not go with TensorFlow's; `make test` calls it.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -24,7 +24,6 @@ import grpc
 import numpy as np
 import tensorflow as tf
 import tensorflow_text
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_service_pb2_grpc
 
 STATUS = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503}
@@ -52,9 +51,12 @@ class Served:
         self.batching = batching
         self.faults: deque[str | float] = deque()
         self.asked = 0
-        self._loaded = (tf.saved_model.load(str(path)), tensorflow_text)
-        saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-        self.signatures = dict(saved.meta_graphs[0].signature_def)
+        # A session, as TensorFlow Serving has it: it also keeps what the first request to a signature made ready.
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            loaded = tf.compat.v1.saved_model.load(self._session, ["serve"], str(path))
+        self.signatures = dict(loaded.signature_def)
+        assert tensorflow_text  # it brings the operators of the tokenizers
 
     def fault(self) -> str | float | None:
         """Counts a request, and says what is to go wrong with it."""
@@ -66,7 +68,7 @@ class Served:
         if name != self.name or version not in (None, 1):
             raise Refusal("NOT_FOUND", f"Servable not found for request: Specific({name}, {version})")
 
-    def predict(self, signature: str, inputs: Mapping[str, tf.Tensor]) -> dict[str, np.ndarray]:
+    def predict(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs a signature as `RunPredict` does: inputs that are left out have their default, if there is one."""
         signature = signature or "serving_default"
         if signature not in self.signatures:
@@ -79,21 +81,20 @@ class Served:
             if name not in inputs and name not in described.defaults:
                 raise Refusal("INVALID_ARGUMENT", f"Missing input {name}")
             default = described.defaults[name] if name not in inputs else None
-            value = inputs[name] if default is None else tf.constant(tf.make_ndarray(default))
-            if value.dtype.as_datatype_enum != of.dtype:
+            value = inputs[name] if default is None else tf.make_ndarray(default)
+            if tf.as_dtype(value.dtype).as_datatype_enum != of.dtype:
                 raise Refusal("INVALID_ARGUMENT", f"Expects arg {name} to be {of.dtype} but {value.dtype} is provided")
-            filled[name] = value
-        if self.batching and any(value.shape.rank == 0 for value in filled.values()):
+            filled[of.name] = value
+        if self.batching and any(value.ndim == 0 for value in filled.values()):
             raise Refusal("INVALID_ARGUMENT", "Batching Run() input tensors must have at least one dimension")
-        outputs = self._loaded[0].signatures[signature](**filled)
-        return {name: value.numpy() for name, value in outputs.items()}
+        return self._session.run({name: of.name for name, of in described.outputs.items()}, filled)
 
     def warm_up(self, path: Path) -> list[tuple[str, dict[str, tuple[int, ...]]]]:
         """Replays the warm-up requests of a SavedModel, and returns the signature and the shapes of each."""
         asked = []
         for record in tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests")):
             request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
-            inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+            inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
             self.predict(request.model_spec.signature_name, inputs)
             shapes = {name: tuple(value.shape) for name, value in inputs.items()}
             asked.append((request.model_spec.signature_name, shapes))
@@ -116,7 +117,7 @@ class _Service(prediction_service_pb2_grpc.PredictionServiceServicer):
         spec = request.model_spec
         try:
             self.served.check_model(spec.name, spec.version.value if spec.HasField("version") else None)
-            inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+            inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
             outputs = self.served.predict(spec.signature_name, inputs)
         except Refusal as refusal:
             context.abort(grpc.StatusCode[refusal.code], str(refusal))
@@ -142,8 +143,8 @@ def grpc_server(served: Served) -> Iterator[str]:
 # === REST ===
 
 
-def from_json(value: Any, dtype: tf.DType) -> tf.Tensor:
-    """Nested lists as a tensor; `{"b64": ...}` stands for bytes."""
+def from_json(value: Any, dtype: tf.DType) -> np.ndarray:
+    """Nested lists as an array; `{"b64": ...}` stands for bytes."""
 
     def plain(item: Any) -> Any:
         if isinstance(item, list):
@@ -152,9 +153,9 @@ def from_json(value: Any, dtype: tf.DType) -> tf.Tensor:
             return base64.b64decode(item["b64"], validate=True)
         if isinstance(item, str) != (dtype == tf.string) or (isinstance(item, float) and dtype.is_integer):
             raise Refusal("INVALID_ARGUMENT", f"JSON Value: {item} is not of expected type: {dtype.name}")
-        return item
+        return item.encode() if isinstance(item, str) else item
 
-    return tf.constant(plain(value), dtype)
+    return np.array(plain(value), dtype.as_numpy_dtype)
 
 
 def to_json(name: str, value: np.ndarray) -> Any:

@@ -1,4 +1,4 @@
-"""The client of TensorFlow Serving, over gRPC and over REST: the same answers, and what it does when things go wrong."""
+"""The client of TensorFlow Serving, over gRPC and REST: the same answers, and what it does when things go wrong."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_batching_server_pads_ids_with_their_first_element_and_that_changes_no
         {"source_ids": row[None, :], "source_lengths": np.array([len(row)], np.int32)}
         for row in predictor.codec.rows(["a", "phonetic", "cat"])
     ]
-    alone = [served.predict("ids", {name: tf.constant(value) for name, value in each.items()}) for each in requests]
+    alone = [served.predict("ids", each) for each in requests]
     time = max(each["source_ids"].shape[1] for each in requests)
     padded = [
         np.pad(
@@ -121,9 +121,7 @@ def test_a_batching_server_pads_ids_with_their_first_element_and_that_changes_no
     ]
     assert padded[0].tolist() == [[padded[0][0, 0], END_ID, *[padded[0][0, 0]] * (time - 2)]]
     lengths = np.concatenate([each["source_lengths"] for each in requests])
-    joined = served.predict(
-        "ids", {"source_ids": tf.constant(np.concatenate(padded)), "source_lengths": tf.constant(lengths)}
-    )
+    joined = served.predict("ids", {"source_ids": np.concatenate(padded), "source_lengths": lengths})
     for row, expected in enumerate(alone):
         size = expected["target_ids"].shape[2]
         assert np.array_equal(joined["target_ids"][row, :, :size], expected["target_ids"][0])
@@ -186,21 +184,21 @@ def test_it_gives_up_after_its_attempts(client: Any, served: Served):
 
 
 def test_a_slow_server_is_not_waited_for(client: Any, served: Served):
-    asking = client(seconds=0.3)
-    served.faults.append(2.0)
+    asking = client(seconds=1.0)
+    served.faults.append(4.0)
     begin = time.monotonic()
-    with pytest.raises(ServingError, match="in time. Received: 0.3 seconds"):
+    with pytest.raises(ServingError, match="in time. Received: 1 seconds"):
         asking.generate(["cat"])
-    assert time.monotonic() - begin < 1.5
+    assert time.monotonic() - begin < 3.5
     assert served.asked == 1
 
 
 def test_retries_stay_within_the_time_limit(client: Any, served: Served):
     served.faults.extend(["busy"] * 99)
     begin = time.monotonic()
-    with pytest.raises(ServingError, match="did not answer"):
-        client(seconds=0.4, retries=Retries(99, first=0.05, longest=0.1)).generate(["cat"])
-    assert time.monotonic() - begin < 1.0
+    with pytest.raises(ServingError, match="did not answer|in time"):
+        client(seconds=1.0, retries=Retries(99, first=0.05, longest=0.1)).generate(["cat"])
+    assert time.monotonic() - begin < 3.5
     assert 3 <= served.asked < 99
 
 

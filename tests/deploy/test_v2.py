@@ -29,7 +29,7 @@ ENVIRONMENT = HERE / ".mlserver" / "bin"
 
 def environment(program: str) -> str:
     """The path of a program in MLServer's own environment."""
-    assert (ENVIRONMENT / program).exists(), "MLServer is not installed; run tests/deploy/install.sh"
+    assert (ENVIRONMENT / program).exists(), "MLServer is not installed; run `make engines`"
     return str(ENVIRONMENT / program)
 
 
@@ -156,7 +156,7 @@ text = client.InferInput("text", [len(asked)], "BYTES")
 text.set_data_from_numpy(np.array([each.encode() for each in asked], object))
 found = server.infer("g2p", [text]).as_numpy("text")
 ids, lengths = (np.array(value, np.int32) for value in json.loads(sys.argv[3]))
-source = [client.InferInput("source_ids", ids.shape, "INT32"), client.InferInput("source_lengths", lengths.shape, "INT32")]
+source = [client.InferInput(name, of.shape, "INT32") for name, of in [("source_ids", ids), ("source_lengths", lengths)]]
 source[0].set_data_from_numpy(ids)
 source[1].set_data_from_numpy(lengths)
 raw = server.infer("g2p", source)
