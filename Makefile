@@ -45,7 +45,7 @@ lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
 	    --output-file tests/deploy/mlserver.lock
 
 clean: ## remove the environment and what tools and runs left behind
-	rm -rf $(VENV) build dist out runs *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .engines build dist out runs *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made anew only when the lock or the metadata changed, so a second run starts at once.

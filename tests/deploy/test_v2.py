@@ -24,7 +24,7 @@ from kerass2s.export.describe import read_onnx
 from kerass2s.export.onnx import session
 
 HERE = Path(__file__).parent
-ENVIRONMENT = HERE / ".mlserver" / "bin"
+ENVIRONMENT = HERE.parent.parent / ".engines" / "mlserver" / "bin"
 
 
 def environment(program: str) -> str:
