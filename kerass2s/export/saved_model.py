@@ -40,6 +40,8 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
         ids_with_settings      length_penalty, temperature, seed. TensorFlow Serving fills in what a request leaves out
                                (the defaults are in the signature); Python wants them all
 
+    TensorFlow Serving replays requests of several lengths and batches when it loads the model; see `WARMUP_SHAPES`.
+
     Where sources are vectors, all take source_values and source_lengths. Where targets are vectors, there is one:
 
         serving_default   source_values, source_lengths, horizon int32 [] -> target_values
@@ -50,7 +52,7 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
         search: the search that goes into the file.
 
     Raises:
-        ExportError: something else is at the path, or an extra is not installed.
+        ExportError: something else is at the path, an extra is not installed, or the model has a layer for GPUs alone.
     """
     path = Path(path)
     _check_target(path)

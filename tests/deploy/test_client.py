@@ -101,6 +101,19 @@ def test_every_signature_answers_protos_and_the_readmes_own_curl(kit: Path, serv
                 assert np.array_equal(np.array(answer[name], listed.dtype), listed), (signature, name)
 
 
+def test_the_pages_curl_is_answered_as_it_says(served: Served):
+    page = (Path(__file__).parents[2] / "docs" / "deploying.md").read_text("utf-8")
+    shown = re.findall(r"```sh\n(curl [^`]*:predict[^`]*)```\n\n```json\n([^`]*)```", page)
+    assert len(shown) == 2
+    with rest_server(served) as url:
+        for command, answer in shown:
+            body = urllib.request.Request(f"{url}/v1/models/g2p:predict", shlex.split(command)[-1].encode())
+            with urllib.request.urlopen(body) as response:
+                given, said = json.load(response)["outputs"], json.loads(answer)["outputs"]
+            assert given["text"] == said["text"]
+            np.testing.assert_allclose(given["score"], said["score"], atol=1e-3)
+
+
 def test_a_batching_server_pads_ids_with_their_first_element_and_that_changes_nothing(
     served: Served, predictor: Predictor
 ):

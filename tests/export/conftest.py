@@ -53,6 +53,7 @@ def search() -> BeamSearch:
 @pytest.fixture(scope="session")
 def exported(live: Seq2Seq, search: BeamSearch, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A directory NAME/ with preset/, saved_model/1, model.onnx and manifest.json; tests leave it as it is."""
+
     def fill(directory: Path) -> None:
         live.save_to_preset(directory / "preset")
         export_saved_model(live, directory / "saved_model" / "1", search)
