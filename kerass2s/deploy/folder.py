@@ -33,8 +33,10 @@ def named(exports: Sequence[str], find: Callable[[Path], Path]) -> dict[str, Pat
     """
     found: dict[str, Path] = {}
     for export in exports:
-        name, given, path = export.partition("=")
-        place = find(Path(path if given else export))
+        # A path that is there may hold a "=" itself.
+        name, given, path = ("", "", export) if Path(export).exists() else export.partition("=")
+        path = path if given else export
+        place = find(Path(path))
         name = name if given else _name_of(place)
         if not SERVED_NAME.fullmatch(name):
             raise ConfigError(

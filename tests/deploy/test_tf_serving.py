@@ -143,6 +143,10 @@ def test_names_come_from_the_exported_directory(tmp_path: Path):
         (tmp_path / place).mkdir(parents=True)
     exports = [str(tmp_path / place) for place in ("g2p/saved_model/1", "other/7", "plain")]
     assert list(named([*exports, f"a.b-c={tmp_path}"], found)) == ["g2p", "other", "plain", "a.b-c"]
+    (tmp_path / "rate=0.1").mkdir()
+    assert named([f"slow={tmp_path / 'rate=0.1'}"], found) == {"slow": tmp_path / "rate=0.1"}
+    with pytest.raises(ConfigError, match="Received: 'rate=0.1'"):  # found, but no name to be served by
+        named([str(tmp_path / "rate=0.1")], found)
     for wrong in (["=x"], ["a/b=x"], ["a b=x"], [], [exports[0], f"g2p={exports[1]}"]):
         with pytest.raises(ConfigError, match="Received: "):
             named(wrong, found)
