@@ -8,6 +8,7 @@
 
 const [PAD, UNKNOWN, START, END] = [0, 1, 2, 3]; // the same in every export; also in the metadata
 const SPACE = "\u2581"; // SentencePiece's sign for a space
+const UNKNOWN_TEXT = " \u2047 "; // how it spells the unknown piece
 const toBytes = (text) => new TextEncoder().encode(text);
 const toText = (bytes) => new TextDecoder().decode(bytes);
 
@@ -47,6 +48,29 @@ export function readMetadata(bytes) {
   }
   if (!("search" in metadata)) throw new Error("This is no ONNX file that kerass2s wrote.");
   return metadata;
+}
+
+/**
+ * Makes the settings of a file (bytes, changed in place, before a session is made) inputs that must be fed.
+ *
+ * ONNX Runtime's JavaScript knows no input that can be left out: one with a default, which is an initializer of its name,
+ * is no input to it. Here the tag of that initializer becomes one that ONNX does not know, so that readers skip it.
+ *
+ * Returns what `ask` is to be given, `{name: default}`; metadata's `inputs` has the dtypes.
+ */
+export function openSettings(bytes, metadata) {
+  const inputs = Object.entries(JSON.parse(metadata.inputs)).filter(([, { default: value }]) => value !== undefined);
+  const settings = Object.fromEntries(inputs.map(([name, { default: value }]) => [name, value]));
+  const unused = (9 << 3) | 2; // GraphProto has no field 9
+  const graph = [...fields(bytes)].find(([field]) => field === 7)[1];
+  for (const [field, tensor] of fields(graph)) {
+    if (field !== 5 || !(toText(Object.fromEntries(fields(tensor))[8] ?? new Uint8Array()) in settings)) continue;
+    let at = tensor.byteOffset - bytes.byteOffset - 1; // the last byte of the tensor's size
+    do at -= 1;
+    while (bytes[at] & 128);
+    bytes[at] = unused; // what stood there: field 5, initializer, with bytes
+  }
+  return settings;
 }
 
 /** Returns the bytes that the metadata carries as text: compressed by zlib, in base64. */
@@ -120,9 +144,9 @@ export class Tokenizer {
   /** Returns the text of pieces; the one for what is unknown is shown as SentencePiece shows it. */
   join(pieces) {
     let text = "";
-    for (const piece of pieces) {
-      if (piece === this.pieces[UNKNOWN]) text += " \u2047 ";
-      else text += (text === "" ? piece.replace(/^\u2581/u, "") : piece).replaceAll(SPACE, " ");
+    for (let piece of pieces) {
+      if (piece === this.pieces[UNKNOWN]) piece = UNKNOWN_TEXT;
+      text += (text === "" ? piece.replace(SPACE, "") : piece).replaceAll(SPACE, " ");
     }
     return text;
   }
@@ -140,7 +164,8 @@ export class Tokenizer {
     const characters = [...text];
     const best = [{ score: 0 }];
     const offer = (end, start, score) => {
-      if (!best[end] || score > best[end].score) best[end] = { start, score: Math.fround(score) };
+      score = Math.fround(score); // before it is compared, so that ties are SentencePiece's ties
+      if (!best[end] || score > best[end].score) best[end] = { start, score };
     };
     characters.forEach((character, start) => {
       let piece = "";
@@ -150,7 +175,7 @@ export class Tokenizer {
         if (id !== undefined) offer(end, start, this.scores[id] + best[start].score);
       }
       const unknown = Math.fround(this.lowest - 10);
-      if (!this.ids.has(character)) offer(start + 1, start, Math.fround(unknown + best[start].score));
+      if (!this.ids.has(character)) offer(start + 1, start, unknown + best[start].score);
     });
     const pieces = [];
     for (let end = characters.length; end > 0; end = best[end].start) {
@@ -273,16 +298,19 @@ export class Model {
   }
 
   /**
-   * Asks a session for the answers to a batch of texts.
-   *
-   * What the file has defaults for (max_length, length_penalty, ...) stays as it is: ONNX Runtime's JavaScript knows no
-   * input that can be left out, and passes none on.
+   * Asks a session for the answers to a batch of texts, with the settings that `openSettings` opened (max_length,
+   * length_penalty, ...); of a file that it did not touch, with the file's own.
    *
    * Returns for each text its hypotheses, best first, each `{text, score, pieces, tokenScores, alignment}`: alignment is a
    * row for each piece, with a weight for each id of the source, END included; null where the model has none.
    */
-  async ask(ort, session, texts) {
-    const found = await session.run(this.feeds(ort, texts));
+  async ask(ort, session, texts, settings = {}) {
+    const feeds = this.feeds(ort, texts);
+    for (const [name, value] of Object.entries(settings)) {
+      const { dtype } = this.inputs[name];
+      feeds[name] = new ort.Tensor(dtype, dtype === "int32" ? Int32Array.of(value) : Float32Array.of(value), []);
+    }
+    const found = await session.run(feeds);
     return texts.map((text, row) => this.#hypotheses(found, text, row));
   }
 
