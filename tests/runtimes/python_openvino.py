@@ -4,10 +4,11 @@
     python python_openvino.py saved_model/1 < words.txt
 
 An ONNX file is read as it is. A SavedModel is read with the help of TensorFlow, its signature `ids` (OpenVINO by itself
-sees `serving_default` only, whose tokenizer it does not know); `openvino.save_model` then keeps what was read.
+sees `serving_default` only, and cannot convert its tokenizer); `openvino.save_model` then keeps what was read.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def read_saved_model(path: Path) -> tuple[openvino.Model, Text]:
     import tensorflow as tf
     import tensorflow_text  # noqa: F401 - for its operators
 
+    os.environ["CI"] = "true"  # else `convert_model` sends statistics of its use to OpenVINO's makers
     loaded = tf.saved_model.load(str(path))
     description = json.loads((path / "assets.extra" / "kerass2s.json").read_text("utf-8"))
     return openvino.convert_model(loaded.signatures["ids"]), Text(description)
