@@ -12,6 +12,8 @@ import os
 import sys
 from pathlib import Path
 
+os.environ["CI"] = "true"  # else the import sends statistics of use to OpenVINO's makers
+
 import openvino
 from python_text import Text, answer_lines
 
@@ -28,7 +30,6 @@ def read_saved_model(path: Path) -> tuple[openvino.Model, Text]:
     import tensorflow as tf
     import tensorflow_text  # noqa: F401 - for its operators
 
-    os.environ["CI"] = "true"  # else `convert_model` sends statistics of its use to OpenVINO's makers
     loaded = tf.saved_model.load(str(path))
     description = json.loads((path / "assets.extra" / "kerass2s.json").read_text("utf-8"))
     return openvino.convert_model(loaded.signatures["ids"]), Text(description)
