@@ -1,7 +1,4 @@
-"""Folders that hosts of models are given: a web page, and what servers read."""
+"""Deployment: folders that a server takes as they are, made of exports, and a client to ask one.
 
-from __future__ import annotations
-
-from kerass2s.deploy.web import write_page
-
-__all__ = ["write_page"]
+What is here is asked for by its file (`kerass2s.deploy.client`, say): a client needs no TensorFlow to speak REST.
+"""

@@ -13,7 +13,7 @@ from kerass2s.decoding import Search
 from kerass2s.errors import ExportError
 from kerass2s.export.conversion import OPSET, to_onnx
 from kerass2s.export.describe import describe, first_line, needed, shapes, write_onnx_description
-from kerass2s.export.graph import ids_graph, inputs_spec, probe
+from kerass2s.export.graph import ids_graph, inputs_spec, probe, without_cudnn
 from kerass2s.export.recurrent import portable_encoder
 from kerass2s.inference import Inference
 
@@ -64,7 +64,8 @@ def convert(model: Inference, search: Search, opset: int = OPSET) -> Any:
     needed("onnx", "onnx")
     tf2onnx = needed("tf2onnx", "onnx")
     graph = ids_graph(model, search, encoder=model.rewired_encoder(portable_encoder))
-    proto = to_onnx(graph, list(inputs_spec(model.codec, search).values()), opset)
+    with without_cudnn(model):  # a layer's own operator of cuDNN would be taken for the carrier of a native one
+        proto = to_onnx(graph, list(inputs_spec(model.codec, search).values()), opset)
     proto.producer_name, proto.producer_version = "kerass2s", ""
     proto.graph.name, proto.graph.doc_string = model.architecture, ""
     description = describe(model, search, [output.name for output in proto.graph.output])
