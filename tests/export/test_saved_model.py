@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,13 @@ def test_tracing_takes_the_path_that_every_device_has(live: Seq2Seq):
     with without_cudnn(live):
         assert layers and not any(layer.use_cudnn for layer in layers)
     assert [layer.use_cudnn for layer in layers] == before
+
+
+def test_an_extra_that_is_not_installed_is_told_before_the_work(live: Seq2Seq, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis.prediction_log_pb2", None)
+    with pytest.raises(ExportError, match=r"pip install 'kerass2s\[serving\]'"):
+        export_saved_model(live, tmp_path / "made" / "1", GreedySearch())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_one_is_replaced_and_anything_else_is_kept(exported: Path, live: Seq2Seq, tmp_path: Path):

@@ -141,7 +141,7 @@ export class Tokenizer {
     return this.join(kept.map((id) => this.pieces[id]));
   }
 
-  /** Returns the text of pieces. */
+  /** Returns the text of pieces; the one for what is unknown is shown as SentencePiece shows it. */
   join(pieces) {
     let text = "";
     for (let piece of pieces) {
