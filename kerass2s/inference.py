@@ -271,16 +271,16 @@ class Inference:
 
         Args:
             path: the directory (SavedModel) or file (ONNX) to write.
-            format: "tf_saved_model" or "onnx".
+            format: "tf_saved_model", "onnx" (ids to ids) or "text_onnx" (text to text, by onnxruntime-extensions).
             search: what the export decodes with; None for `GreedySearch()` where the targets are tokens, `Rollout()`
                 where they are vectors.
 
         Raises:
             ConfigError: an unknown format, or a search for other targets.
         """
-        from kerass2s.export import export_onnx, export_saved_model  # stands above this room
+        from kerass2s.export import export_onnx, export_saved_model, export_text_onnx  # stands above this room
 
-        formats = {"tf_saved_model": export_saved_model, "onnx": export_onnx}
+        formats = {"tf_saved_model": export_saved_model, "onnx": export_onnx, "text_onnx": export_text_onnx}
         if format not in formats:
             raise ConfigError(f"format must be one of {', '.join(formats)}. Received: {format!r}")
         formats[format](self, path, search or self.codec.search())

@@ -16,6 +16,7 @@ class Format(StrEnum):
 
     saved_model = "saved_model"
     onnx = "onnx"
+    text_onnx = "text_onnx"
 
 
 class Average(StrEnum):
@@ -33,6 +34,7 @@ def register(app: typer.Typer) -> None:
             "export my_model out/saved_model/1 --format saved_model",
             "export my_model out/model.onnx --format onnx --search beam:5",
             "export my_model out/model.onnx --format onnx --lexicon allowed.txt",
+            "export my_model out/model.text.onnx --format text_onnx",
         )
         + searches(),
     )(export)
@@ -58,7 +60,7 @@ def export(
     live = load_preset(model)
     if lexicon is not None:
         spec = filtered(spec or live.codec.search(), read_lexicon(lexicon, live.codec))
-    live.export(out, format={"saved_model": "tf_saved_model", "onnx": "onnx"}[format.value], search=spec)
+    live.export(out, format="tf_saved_model" if format is Format.saved_model else format.value, search=spec)
     stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
 
 

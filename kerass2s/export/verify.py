@@ -25,6 +25,7 @@ from kerass2s.export.describe import (
     raw_signature,
     read_onnx,
     read_saved_model_description,
+    reads_text,
 )
 from kerass2s.export.graph import ids_graph, inputs_spec
 from kerass2s.export.manifest import MANIFEST, check_manifest, onnx_files, saved_models
@@ -36,6 +37,8 @@ Arrays = dict[str, np.ndarray]
 
 TOLERANCE = 1e-4
 LONG = 60
+TEXT = "text"
+"""What the one function of an ONNX file from text to text is called here."""
 REPLAY = Path(__file__).with_name("replay.py")
 
 
@@ -137,7 +140,7 @@ def _check(path: Path, description: dict[str, str], model: Inference | None) -> 
     codec = described_codec(description)
     search = described_search(description)
     probes = make_probes(codec, search)
-    raw = raw_signature(description)
+    raw = TEXT if reads_text(description) else raw_signature(description)
     more = path.is_dir() and raw != "serving_default"  # an ONNX file has one function, and vectors one signature
     answers = replay(path, [_questions(raw, probe, codec, search, more) for probe in probes])
     differences: list[str] = []
@@ -189,10 +192,10 @@ def _moved(value: np.ndarray, by: int) -> np.ndarray:
 
 def _questions(raw: str, probe: Probe, codec: Codec, search: Search, more: bool) -> dict[str, Arrays]:
     """Returns what the signatures of an export are asked, by signature: the raw one and, if there are more, all."""
-    if not more:
-        return {raw: probe.inputs}
     request = {name: value.numpy() for name, value in codec.request(probe.sources).items()}
     settings = {name: probe.inputs[name] for name in codec.settings(search)}
+    if not more:
+        return {raw: {**request, **settings} if raw == TEXT else probe.inputs}
     return {
         raw: probe.inputs,
         "ids": {name: probe.inputs[name] for name in codec.source_spec},
@@ -258,6 +261,9 @@ class _Live:
     def compare(self, probe: Probe, given: dict[str, Arrays], codec: Codec) -> Iterator[str]:
         """Yields each difference of what the signatures gave."""
         raw, *others = given
+        if raw == TEXT:
+            yield from self._compare_text(probe, given[raw])
+            return
         yield from self._compare_raw(probe, given[raw], codec)
         if not others:
             return
@@ -282,22 +288,35 @@ class _Live:
         if _decode(given["target_ids"], probe, codec) != _decode(expected["target_ids"], probe, self.model.codec):
             yield "the strings differ"
 
-    def _texts(self, probe: Probe) -> dict[str, Arrays]:
-        """What the signatures from text to text are to answer."""
+    def _compare_text(self, probe: Probe, given: Arrays) -> Iterator[str]:
+        expected = self._tuned(probe)
+        texts = expected.pop("text")
+        expected |= {"texts": texts, "best_text": texts[:, 0], "best_score": expected["scores"][:, 0]}
+        if given.keys() != expected.keys():
+            yield f"outputs {sorted(given)}, expected {sorted(expected)}"
+            return
+        for name, value in expected.items():
+            yield from _differs(name, given[name], value)
+
+    def _tuned(self, probe: Probe) -> Arrays:
+        """What is to be answered to the sources themselves, texts included, with the settings of the probe."""
         codec = self.model.codec
         request = codec.request(probe.sources)
         settings = [probe.inputs[name] for name in codec.settings(self.search)]
-        tuned = codec.answers(self._run(*codec.source(request), *map(tf.constant, settings)), request, self.search)
+        found = codec.answers(self._run(*codec.source(request), *map(tf.constant, settings)), request, self.search)
+        tuned = {name: output.numpy() for name, output in found.items()}
+        return {**tuned, "text": np.vectorize(bytes.decode, otypes=[object])(tuned["text"])}
+
+    def _texts(self, probe: Probe) -> dict[str, Arrays]:
+        """What the signatures from text to text are to answer."""
+        tuned = self._tuned(probe)
         beams = tuned["text"].shape[1]
         expected = self.model.n_best(probe.sources, self.search)
         n_best = {"text": _each(expected, "text", beams, ""), "score": _each(expected, "score", beams, -np.inf)}
         return {
             "n_best": n_best,
             "serving_default": {name: rows[:, 0] for name, rows in n_best.items()},
-            "n_best_with_settings": {
-                "text": np.vectorize(bytes.decode, otypes=[object])(tuned["text"].numpy()),
-                "score": tuned["scores"].numpy(),
-            },
+            "n_best_with_settings": {"text": tuned["text"], "score": tuned["scores"]},
         }
 
 

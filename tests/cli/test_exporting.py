@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize(("format", "name"), [("saved_model", "saved/1"), ("onnx", "model.onnx")])
+@pytest.mark.parametrize(
+    ("format", "name"), [("saved_model", "saved/1"), ("onnx", "model.onnx"), ("text_onnx", "model.text.onnx")]
+)
 def test_an_export_verifies_against_its_preset(run, home: Path, tmp_path: Path, format: str, name: str):
     out = tmp_path / name
     made = run("export", home / "preset", out, "--format", format, "--search", "beam:2,max_length=12")

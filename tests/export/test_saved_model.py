@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from kerass2s.errors import ExportError
 from kerass2s.export import export_saved_model
 from kerass2s.export.describe import read_saved_model_description
 from kerass2s.export.graph import without_cudnn
+from kerass2s.export.saved_model import WARMUP_SHAPES, _signatures
 from kerass2s.seq2seq import Seq2Seq
 
 
@@ -60,13 +62,31 @@ def test_ids_of_any_shape(loaded: Any, shape: tuple[int, int]):
 
 def test_warm_up_requests_run(loaded: Any, exported: Path):
     file = exported / "saved_model" / "1" / "assets.extra" / "tf_serving_warmup_requests"
-    asked = set()
+    asked: dict[str, list[tuple[int, ...]]] = {}
     for record in tf.data.TFRecordDataset(str(file)):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
         loaded.signatures[request.model_spec.signature_name](**inputs)
-        asked.add(request.model_spec.signature_name)
-    assert asked == {"serving_default", "n_best", "ids", "ids_with_settings", "n_best_with_settings"}
+        first = inputs.get("source_ids", inputs.get("text"))
+        asked.setdefault(request.model_spec.signature_name, []).append(tuple(first.shape))
+    # A server that batches refuses a signature with a number for the whole request, and then does not load the model.
+    assert asked.keys() == {"serving_default", "n_best", "ids"}
+    assert asked["n_best"] == asked["serving_default"] == [(rows,) for rows, _ in WARMUP_SHAPES]
+    assert [rows for rows, _ in asked["ids"]] == [rows for rows, _ in WARMUP_SHAPES]
+    assert len({time for _, time in asked["ids"]}) > 3
+
+
+@pytest.mark.parametrize("architecture", ["luong2015", "pointer_generator2017"])
+def test_what_it_takes_from_tensorflow_text_is_what_a_server_has(tiny: Callable[[str], Seq2Seq], architecture: str):
+    """Those that docs/deploying.md looked up in the library that TensorFlow Serving links."""
+    signatures, _ = _signatures(tiny(architecture), GreedySearch(max_length=3))
+    graphs = [signature.get_concrete_function().graph.as_graph_def() for signature in signatures.values()]
+    nodes = [
+        node for graph in graphs for node in (*graph.node, *(n for f in graph.library.function for n in f.node_def))
+    ]
+    found = {node.op for node in nodes if "entencepiece" in node.op or "TFText" in node.op}
+    page = (Path(__file__).parents[2] / "docs" / "deploying.md").read_text("utf-8")
+    assert len(found) >= 3 and all(f"`{each}`" in page for each in found)
 
 
 def test_it_describes_itself(exported: Path, live: Seq2Seq):

@@ -12,8 +12,11 @@ import onnx
 import pytest
 
 from kerass2s import zoo
+from kerass2s.codec import TextCodec
 from kerass2s.decoding import BeamSearch, Hypothesis, Rollout, Search, search_spec
-from kerass2s.export import export_onnx, export_saved_model, load_predictor, verify
+from kerass2s.errors import ExportError
+from kerass2s.export import export_onnx, export_saved_model, load_predictor, verify, write_text_onnx
+from kerass2s.export.describe import read_onnx
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
 
@@ -83,19 +86,34 @@ def assert_same_hypotheses(given: list[Hypothesis], expected: list[Hypothesis]) 
             np.testing.assert_allclose(one.alignment[:, :length], other.alignment[:, :length], atol=1e-4)
 
 
+def text_to_text(directory: Path, model: Seq2Seq) -> list[Path]:
+    """Makes the file from text to text of the one of ids; a model of vectors has none and says so."""
+    converted, path = read_onnx(directory / "model.onnx")[0], directory / "model.text.onnx"
+    if isinstance(model.codec, TextCodec):
+        write_text_onnx(converted, path)
+        return [path]
+    with pytest.raises(ExportError, match=f"from text to text; export onnx. Received: {model.architecture}"):
+        write_text_onnx(converted, path)
+    return []
+
+
 @pytest.mark.parametrize(("name", "search"), cases())
-def test_exports_answer_as_the_live_model(tiny: Callable[[str], Seq2Seq], name: str, search: Search, tmp_path: Path):
+def test_exports_answer_as_the_live_model(
+    tiny: Callable[[str], Seq2Seq], pretend_gpu: Callable[[], Any], name: str, search: Search, tmp_path: Path
+):
     model = tiny(name)
-    export_onnx(model, tmp_path / "model.onnx", search)
+    with pretend_gpu():  # what is made on a GPU runs here, where there is none
+        export_onnx(model, tmp_path / "model.onnx", search)
+        export_saved_model(model, tmp_path / "saved_model" / "1", search)
     assert_native(tmp_path / "model.onnx", model)
-    export_saved_model(model, tmp_path / "saved_model" / "1", search)
     asked = sources(model)
     bests = model.generate(asked, search)
     assert len({str(best) for best in bests}) > 1, "a model that always says the same shows nothing"
     expected = bests if isinstance(search, Rollout) else model.n_best(asked, search)
-    for path in (tmp_path / "model.onnx", tmp_path / "saved_model" / "1"):
+    paths = [tmp_path / "model.onnx", tmp_path / "saved_model" / "1", *text_to_text(tmp_path, model)]
+    for path in paths:
         predictor = load_predictor(path)
         assert_same(predictor.generate(asked) if isinstance(search, Rollout) else predictor.n_best(asked, 4), expected)
     if name in ENDS:
         report = verify(tmp_path, against=model)
-        assert report.ok and len(report.checks) == 2, str(report)
+        assert report.ok and len(report.checks) == len(paths), str(report)
