@@ -15,7 +15,7 @@ EXTRAS = {
     "plots": ["matplotlib>=3.9"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
-EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6"]
+EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.100", "openvino>=2026.4", "pytest>=8", "pytest-xdist>=3.6"]
 EXTRAS["dev"] = ["pre-commit>=4", "ruff>=0.14"]
 
 setup(
@@ -28,7 +28,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["kerass2s", "kerass2s.*"]),
-    package_data={"kerass2s": ["recipes/*.yaml", "py.typed"]},
+    package_data={"kerass2s": ["deploy/web/*", "recipes/*.yaml", "py.typed"]},
     install_requires=[
         "keras~=3.15.0",
         "numpy>=1.26",

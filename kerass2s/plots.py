@@ -317,6 +317,8 @@ def _plain(token: str) -> str:
 
 def _save(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
+    if not path.suffix:
+        raise UserError(f"The name of a plot has an ending, such as .png. Received: {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():

@@ -90,3 +90,5 @@ def test_weights_that_do_not_cover_the_tokens_are_refused(tmp_path: Path):
 def test_an_unknown_picture_format_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match=r"Received: .*a\.word"):
         save_losses(tmp_path / "a.word", {"train": [(1, 1.0)]})
+    with pytest.raises(UserError, match=r"has an ending, such as \.png\. Received: "):
+        save_losses(tmp_path, {"train": [(1, 1.0)]})  # a directory: not its name and .png beside it

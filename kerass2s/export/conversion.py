@@ -13,6 +13,7 @@ import tensorflow as tf
 from kerass2s.export.describe import needed
 from kerass2s.export.quiet import quiet
 from kerass2s.export.recurrent import HANDLERS
+from kerass2s.export.strict import suit
 
 OPSET = 18
 
@@ -66,6 +67,7 @@ def tidy(graph: Any) -> None:
     two tables that are each other's transpose one is. Names are short.
     """
     _read_from_outside(graph)
+    suit(graph)
     _share_equal(graph)
     _share_transposed(graph)
     _shorten_names(graph)

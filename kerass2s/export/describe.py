@@ -160,7 +160,9 @@ def _check_seal(path: Path, description: dict[str, str], content: bytes = b"") -
     if sealed(description, content) != description:
         raise ExportError(f"{path}: damaged, its checksum does not fit. Received: {description['sha256']}")
     if description["format"] != FORMAT:
-        raise ExportError(f"{path}: this version reads format {FORMAT}. Received: {description['format']!r}")
+        raise ExportError(
+            f"{path}: this version reads format {FORMAT}; export the preset again. Received: {description['format']!r}"
+        )
 
 
 def read_saved_model_description(path: str | Path) -> dict[str, str]:

@@ -29,7 +29,7 @@ def saved_models(directory: Path) -> list[Path]:
 
 def onnx_files(directory: Path) -> list[Path]:
     """Returns the ONNX files of an exported directory."""
-    return sorted(directory.glob("*.onnx"))
+    return sorted(file for file in directory.glob("*.onnx") if file.is_file())
 
 
 def write_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:

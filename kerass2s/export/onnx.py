@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from kerass2s.decoding import Search
 from kerass2s.errors import ExportError
 from kerass2s.export.conversion import OPSET, to_onnx
 from kerass2s.export.describe import describe, first_line, needed, shapes, write_onnx_description
-from kerass2s.export.graph import ids_graph, inputs_spec, probe
+from kerass2s.export.graph import ids_graph, inputs_spec, probe, without_cudnn
 from kerass2s.export.recurrent import portable_encoder
 from kerass2s.inference import Inference
 
@@ -40,29 +41,39 @@ def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) 
 
     Args:
         model: the model.
-        path: the file to write; its directory is made where it is missing.
+        path: the file to write, which ends in .onnx; its directory is made where it is missing.
         search: the search that goes into the file.
 
     Raises:
-        ExportError: the path is a directory, an extra is not installed, or the file does not reload and run.
+        ExportError: the path is no such file, an extra is not installed, or the file does not reload and run.
+        OSError: the path cannot be written.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ExportError(f"The ONNX export is a file. Received: directory {str(path)!r}")
     whole = [probe(model.codec, search, rows) for rows in (1, 0)]
-    write_checked(convert(model, search), path, [*whole, {name: whole[0][name] for name in model.codec.source_spec}])
+    probes = [*whole, {name: whole[0][name] for name in model.codec.source_spec}]
+    write_checked(lambda: convert(model, search), path, probes)
 
 
-def write_checked(proto: Any, path: Path, probes: list[dict[str, np.ndarray]]) -> None:
-    """Writes an `onnx.ModelProto`; the file takes its name only after it was reloaded and run over each of the probes.
+def write_checked(make: Callable[[], Any], path: str | os.PathLike[str], probes: list[dict[str, np.ndarray]]) -> None:
+    """Writes an ONNX file; it takes its name only after it was reloaded and run over each of the probes.
+
+    Args:
+        make: makes the `onnx.ModelProto`, which takes its time: what would fail in the end is tried before.
+        path: the file to write, which ends in .onnx; its directory is made where it is missing.
+        probes: inputs by name.
 
     Raises:
-        ExportError: it does not reload and run.
+        ExportError: the path is no such file, an extra is not installed, or the file does not reload and run.
+        OSError: the path cannot be written.
     """
+    path = Path(path)
+    if path.is_dir() or path.suffix != ".onnx":
+        raise ExportError(f"An ONNX export is a file that ends in .onnx. Received: {str(path)!r}")
+    needed("onnxruntime", "onnx")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, made = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
+            proto = make()
             file.write(proto.SerializeToString())
         _check(made, probes, uses_extensions(proto))
         os.chmod(made, 0o644)
@@ -76,7 +87,8 @@ def convert(model: Inference, search: Search, opset: int = OPSET) -> Any:
     needed("onnx", "onnx")
     tf2onnx = needed("tf2onnx", "onnx")
     graph = ids_graph(model, search, encoder=model.rewired_encoder(portable_encoder))
-    proto = to_onnx(graph, list(inputs_spec(model.codec, search).values()), opset)
+    with without_cudnn(model):  # a layer's own operator of cuDNN would be taken for the carrier of a native one
+        proto = to_onnx(graph, list(inputs_spec(model.codec, search).values()), opset)
     proto.producer_name, proto.producer_version = "kerass2s", ""
     proto.graph.name, proto.graph.doc_string = model.architecture, ""
     description = describe(model, search, [output.name for output in proto.graph.output])

@@ -25,6 +25,7 @@ from kerass2s.export.describe import (
     read_saved_model_description,
     reads_text,
 )
+from kerass2s.export.manifest import onnx_files
 from kerass2s.export.onnx import session, uses_extensions
 from kerass2s.export.saved_model import load_signatures
 from kerass2s.inference import WINDOW, Inference, answered
@@ -216,9 +217,19 @@ def load_predictor(path: str | os.PathLike[str] | Inference, *, search: str | No
             return load_onnx(place, search=search)
         if is_saved_model(place):
             return load_saved_model(place, search=search)
+        _check_one(place)
     wanted = None if search is None else parse_search(search)
     model = path if isinstance(path, Inference) else load_preset(path)
     return LivePredictor(model, wanted or model.codec.search())
+
+
+def _check_one(directory: Path) -> None:
+    """Refuses a directory of exports that has no preset, such as one that TensorFlow Serving is pointed at."""
+    if any((directory / name).exists() for name in ("preset", "config.json")):
+        return
+    versions = {file.parent for where in ("*", "saved_model/*") for file in directory.glob(f"{where}/saved_model.pb")}
+    if held := sorted(str(path) for path in [*versions, *onnx_files(directory)]):
+        raise ExportError(f"The directory holds exports: name one, such as {held[0]}. Received: {str(directory)!r}")
 
 
 def is_saved_model(path: Path) -> bool:

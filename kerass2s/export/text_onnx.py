@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,8 @@ from kerass2s.inference import Inference
 from kerass2s.text.spelling import has_byte_pieces
 
 __all__ = ["export_text_onnx", "text_to_text", "write_text_onnx"]
+
+PROBES = [{"text": np.array(rows, object)} for rows in (["a"], [], ["", "a b"])]
 
 
 def export_text_onnx(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
@@ -49,7 +50,7 @@ def export_text_onnx(model: Inference, path: str | os.PathLike[str], search: Sea
             extra is not installed, or the file does not reload and run.
     """
     _check_codec(model.codec, model.architecture, _copies(model.codec, search))  # before the conversion, which is long
-    write_text_onnx(convert(model, search), path)
+    write_checked(lambda: text_to_text(convert(model, search)), path, PROBES)
 
 
 def write_text_onnx(proto: Any, path: str | os.PathLike[str]) -> None:
@@ -58,12 +59,7 @@ def write_text_onnx(proto: Any, path: str | os.PathLike[str]) -> None:
     Raises:
         ExportError: as for `export_text_onnx`.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise ExportError(f"The ONNX export is a file. Received: directory {str(path)!r}")
-    made = text_to_text(proto)
-    probes = [{"text": np.array(rows, object)} for rows in (["a"], [], ["", "a b"])]
-    write_checked(made, path, probes)
+    write_checked(lambda: text_to_text(proto), path, PROBES)
 
 
 def text_to_text(proto: Any) -> Any:
