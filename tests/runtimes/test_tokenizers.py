@@ -73,3 +73,22 @@ def test_another_file_is_refused(tmp_path: Path, installed: None) -> None:
         ["node", str(HERE / "node.mjs"), str(tmp_path / "other.onnx")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1 and "no ONNX file that kerass2s wrote" in done.stderr
+
+
+def test_an_ensemble_reads_as_its_first_member_does(tokenizers: list[SentencePieceTokenizer], installed: None) -> None:
+    words = next(tokenizer for tokenizer in tokenizers if tokenizer.kind == "word")
+    member = {"architecture": "pointer_generator2017", "config": {}}
+    ensemble = {"architecture": "ensemble", "config": json.dumps({"members": [member, member]})}
+    alone = {"architecture": "luong2015", "config": "{}"}
+    script = f"""
+        import {{ Model, Tokenizer }} from "{(HERE / "../../kerass2s/deploy/web/model.mjs").resolve().as_uri()}";
+        const words = new Tokenizer(Buffer.from("{base64.b64encode(words.model_proto).decode()}", "base64"));
+        const models = {json.dumps([{**each, "inputs": "{}", "outputs": "{}"} for each in (alone, ensemble)])};
+        const rows = models.map((each) => new Model(each, words, words).encode("the dodo and the dodo"));
+        console.log(JSON.stringify(rows));
+    """
+    command = ["node", "--input-type=module", "-"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=True)
+    the, also = words.encode("the"), words.encode("and")
+    dodo = words.vocabulary_size + 1  # its first position
+    assert json.loads(done.stdout) == [[*the, 1, *also, *the, 1, 3], [*the, dodo, *also, *the, dodo, 3]]

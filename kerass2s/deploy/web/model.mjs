@@ -258,7 +258,8 @@ export class Model {
     this.target = target;
     this.inputs = JSON.parse(metadata.inputs); // dtype, shape and, where it can be left out, default of each
     this.outputs = JSON.parse(metadata.outputs);
-    this.open = metadata.architecture === "pointer_generator2017"; // unknown words have ids: they can be copied
+    const [first] = JSON.parse(metadata.config).members ?? [metadata]; // an ensemble reads as its first member does
+    this.open = first.architecture === "pointer_generator2017"; // unknown words have ids: they can be copied
   }
 
   /** Returns the pieces of a source, one for each of its ids but END. */
