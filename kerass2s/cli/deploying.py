@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kerass2s.cli.app import examples, quiet_tensorflow, stderr
-from kerass2s.errors import UserError
 
 SavedModels = Annotated[
     list[str],
@@ -29,7 +26,7 @@ def register(app: typer.Typer) -> None:
         "web",
         epilog=examples(
             "deploy web out/model.onnx --out demo",
-            "deploy web pronounce=runs/g2p 'with beams=out/beams.onnx' --out demo --example phoneme --example zodiac",
+            "deploy web pronounce=runs/g2p out/spell/model.onnx --out demo --example phoneme --example spell=FOWNIYM",
         ),
     )(web)
     deploy.command(
@@ -46,7 +43,7 @@ def register(app: typer.Typer) -> None:
 def web(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...", help="ONNX exports, or presets to export with beam:5; or NAME=MODEL."),
+        typer.Argument(metavar="MODEL...", help="ONNX files, or presets to export with beam:5; or NAME=MODEL."),
     ],
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder to write.")],
     runtime: Annotated[
@@ -62,34 +59,8 @@ def web(
     quiet_tensorflow()
     from kerass2s.deploy.web import write_page
 
-    named = _named(models)
-    write_page(named, out, runtime=runtime, examples=_examples(example or [], named))
+    write_page(models, out, runtime=runtime, examples=example or [])
     stderr().print(f"wrote {out}; to see it: python -m http.server -d {out}", markup=False, soft_wrap=True)
-
-
-def _named(models: list[str]) -> dict[str, str]:
-    """Returns the models by their names in the page: those given, or those of their files and directories."""
-    named: dict[str, str] = {}
-    for each in models:
-        name, equals, model = each.partition("=")
-        name, model = (name, model) if equals else (Path(each).name.removesuffix(".onnx"), each)
-        if name in named:
-            raise UserError(f"Two models have one name; write NAME=MODEL. Received: {name!r} twice")
-        named[name] = model
-    return named
-
-
-def _examples(texts: list[str], names: Iterable[str]) -> dict[str, list[str]]:
-    """Returns the texts that each model offers."""
-    examples: dict[str, list[str]] = {name: [] for name in names}
-    for text in texts:
-        name, _, rest = text.partition("=")
-        if name in examples:
-            examples[name].append(rest)
-        else:
-            for offered in examples.values():
-                offered.append(text)
-    return examples
 
 
 def tf_serving(

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kerass2s.decoding import BeamSearch
-from kerass2s.errors import ConfigError, ExportError
+from kerass2s.deploy.folder import find_onnx, named
+from kerass2s.errors import ExportError
 from kerass2s.export.describe import file_digest, read_onnx
+from kerass2s.export.manifest import onnx_files
 from kerass2s.export.onnx import export_onnx
 from kerass2s.presets import load_preset
 
@@ -26,51 +27,61 @@ RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thre
 
 
 def write_page(
-    models: Mapping[str, str | os.PathLike[str]],
+    models: Sequence[str],
     out: str | os.PathLike[str],
     *,
     runtime: str | os.PathLike[str] | None = None,
-    examples: Mapping[str, Sequence[str]] | None = None,
+    examples: Iterable[str] = (),
 ) -> None:
     """Writes a folder that any web server can serve, also below a path of its own.
 
     In it are the page, `models/NAME.onnx`, `models.json` that lists them, and onnxruntime-web's files in `ort/`. What
-    else is in the folder stays.
+    else is in the folder stays, so a page can be written over an older one.
 
     Args:
-        models: name in the page to an `.onnx` export, or to a preset's name or directory, which is exported with a beam
-            of 5; the first one is shown first.
+        models: `MODEL` or `NAME=MODEL` each; the first one is shown first. A model is an `.onnx` export, an exported
+            directory with one, or a preset's name or directory, which is exported with a beam of 5.
         out: the folder.
         runtime: the folder with onnxruntime-web's files, `node_modules/onnxruntime-web/dist`. None: npm brings them
             into the user's cache, once.
-        examples: texts that the page offers to try, by the name of their model; it begins with the first.
+        examples: texts that the page offers to try, `TEXT` or, by one model alone, `NAME=TEXT`; it begins with the
+            model's first.
 
     Raises:
-        ConfigError: there are no models, or a name is no plain file name.
+        ConfigError: there are no models, two have one name, or a name cannot be part of an address.
         UserError: there is no such file (PresetError: no such preset).
-        ExportError: a model does not go from text to text, or onnxruntime-web's files are not to be had.
+        ExportError: a model does not go from text to text, its file does not take ids (`text_onnx` takes strings), or
+            onnxruntime-web's files are not to be had.
     """
-    _check_names(models)
-    out = Path(out)
-    parts = {f"ort/{name}": _runtime(runtime) / name for name in RUNTIME}
-    parts |= {path.name: path for path in sorted(PAGE.iterdir())}
-    for name, source in parts.items():
-        _copy(source, out / name)
-    files = {name: out / "models" / f"{name}.onnx" for name in models}
-    for name, model in models.items():
-        _place_model(str(model), files[name])
-    listed = [_listed(name, path, (examples or {}).get(name, ())) for name, path in files.items()]
-    text = json.dumps({"files": sorted(parts), "models": listed}, indent=2, ensure_ascii=False) + "\n"
-    (out / "models.json").write_text(text, "utf-8")
-    _set_version(out / "service-worker.js", [out / "models.json", *files.values(), *(out / name for name in parts)])
+    places, parts = named(models, _find_model), _parts(_runtime(runtime))
+    offered = _offered(examples, places)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".page-") as made:
+        place = Path(made)
+        for name, source in parts.items():
+            _copy(source, place / name)
+        for name, model in places.items():
+            _place_model(model, place / "models" / f"{name}.onnx")
+        listed = [_listed(place / "models" / f"{name}.onnx", offered[name]) for name in places]
+        text = json.dumps({"files": sorted(parts), "models": listed}, indent=2, ensure_ascii=False) + "\n"
+        (place / "models.json").write_text(text, "utf-8")
+        _set_version(place)
+        shutil.copytree(place, out, dirs_exist_ok=True)
 
 
-def _check_names(models: Mapping[str, str | os.PathLike[str]]) -> None:
-    if not models:
-        raise ConfigError("A page needs at least one model. Received: none")
-    for name in models:
-        if not re.fullmatch(r"\w[\w .-]*", name):
-            raise ConfigError(f"A model's name has letters, digits, spaces, '.', '-' and '_' only. Received: {name!r}")
+def _parts(runtime: Path) -> dict[str, Path]:
+    """Returns where the files come from that every page has, by their places in the folder."""
+    return {path.name: path for path in sorted(PAGE.iterdir())} | {f"ort/{name}": runtime / name for name in RUNTIME}
+
+
+def _offered(examples: Iterable[str], names: Iterable[str]) -> dict[str, list[str]]:
+    """Returns the examples that each model offers."""
+    offered: dict[str, list[str]] = {name: [] for name in names}
+    for example in examples:
+        name, _, text = example.partition("=")
+        for each in offered if name not in offered else [name]:
+            offered[each].append(text if name in offered else example)
+    return offered
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -78,13 +89,15 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _listed(name: str, path: Path, examples: Sequence[str]) -> dict[str, object]:
-    return {"name": name, "file": f"models/{path.name}", "bytes": path.stat().st_size, "examples": list(examples)}
+def _listed(file: Path, examples: list[str]) -> dict[str, object]:
+    return {"name": file.stem, "file": f"models/{file.name}", "bytes": file.stat().st_size, "examples": examples}
 
 
-def _set_version(service_worker: Path, files: list[Path]) -> None:
-    """Writes a digest of the files into the service worker, by whose change a browser knows that they changed."""
+def _set_version(place: Path) -> None:
+    """Writes a digest of all files into the service worker: a browser takes a page as new when that file changes."""
+    files = sorted(path for path in place.rglob("*") if path.is_file())
     version = hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
+    service_worker = place / "service-worker.js"
     text = service_worker.read_text("utf-8")
     service_worker.write_text(text.replace('"unversioned"', f'"{version}"', 1), "utf-8")
 
@@ -92,20 +105,28 @@ def _set_version(service_worker: Path, files: list[Path]) -> None:
 # === Models ===
 
 
-def _place_model(model: str, target: Path) -> None:
+def _find_model(path: Path) -> Path:
+    """Returns the ONNX file at a path, or the path, if that is to be a preset."""
+    exported = path.is_dir() and not (path / "config.json").is_file() and onnx_files(path)
+    return find_onnx(path) if path.suffix == ".onnx" or exported else path
+
+
+def _place_model(model: Path, target: Path) -> None:
     """Puts an ONNX file of the model at `target`; checks that the page can read it."""
-    if Path(model).suffix == ".onnx":
+    if model.suffix == ".onnx":
         _, description = read_onnx(model)
-        sides = [side for side in ("source", "target") if f"{side}_sentencepiece" in description]
-        _check_text(model, sides)
-        _copy(Path(model), target)
+        _check_text(model, [side for side in ("source", "target") if f"{side}_sentencepiece" in description])
+        inputs = list(json.loads(description["inputs"]))
+        if "source_ids" not in inputs:
+            raise ExportError(f"{model}: the page takes ONNX files from ids to ids. Received: one that takes {inputs}")
+        _copy(model, target)
         return
     live = load_preset(model)
     _check_text(model, live.codec.tokenizers())
     export_onnx(live, target, BeamSearch(5))
 
 
-def _check_text(model: str, sides: Iterable[str]) -> None:
+def _check_text(model: Path, sides: Iterable[str]) -> None:
     if set(sides) != {"source", "target"}:
         raise ExportError(f"{model}: the page is for models from text to text. Received: text as {sorted(sides)}")
 

@@ -45,6 +45,9 @@ def test_bad_requests_are_refused(refuses, home: Path, tmp_path: Path):
     assert "A preset is a directory; an export does not become one again" in line
     line = refuses("export", home / "preset", home / "pairs.tsv" / "1", "--format", "saved_model")
     assert line.startswith("error: This path cannot be used: ")
+    # The work is not done first, and then lost.
+    refuses("predict", home / "model.onnx", home / "pairs.tsv", "--attention", tmp_path)
+    refuses("evaluate", home / "model.onnx", home / "pairs.tsv", "--risk-coverage", tmp_path / "risk.word")
 
 
 def test_a_directory_of_exports_says_what_is_in_it(refuses, home: Path, tmp_path: Path):

@@ -8,11 +8,19 @@ import { extname, join } from "node:path";
 const { chromium } = createRequire(new URL("../runtimes/package.json", import.meta.url))("playwright-core");
 const [folder, picture] = process.argv.slice(2);
 const PATH = "/some/where/demo/"; // as a project's pages are served
-const types = { ".html": "text/html", ".mjs": "text/javascript", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".wasm": "application/wasm" };
+const types = {
+  ".html": "text/html",
+  ".mjs": "text/javascript",
+  ".js": "text/javascript",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+  ".wasm": "application/wasm",
+};
 
 const gone = new Set(); // what the server shall not find
 const server = createServer(({ url }, response) => {
-  const name = url.startsWith(PATH) && !gone.has(url.slice(PATH.length)) ? url.slice(PATH.length) || "index.html" : null;
+  const name =
+    url.startsWith(PATH) && !gone.has(url.slice(PATH.length)) ? url.slice(PATH.length) || "index.html" : null;
   try {
     const content = readFileSync(join(folder, name));
     response.writeHead(200, { "content-type": types[extname(name)] ?? "application/octet-stream" }).end(content);
@@ -34,7 +42,8 @@ context.on("request", (request) => said.requests.push(request.url()));
 page.on("console", (message) => said.complaints.push(message.text()));
 page.on("pageerror", (error) => said.complaints.push(error.message));
 
-const answered = () => page.waitForFunction(() => document.querySelector("#answer:not(.stale):not(:empty)"), null, { timeout: 60_000 });
+const answered = () =>
+  page.waitForFunction(() => document.querySelector("#answer:not(.stale):not(:empty)"), null, { timeout: 60_000 });
 const text = (selector) => page.textContent(selector);
 const texts = (selector) => page.$$eval(selector, (found) => found.map((each) => each.textContent));
 
@@ -53,7 +62,11 @@ async function shown() {
     rows: await texts("#map .row"),
     unknown: await texts("#unknown:not([hidden]) mark"),
     cells: await page.$$eval("#map .cell", (cells) =>
-      cells.map(({ style }) => [Number(style.gridRowStart) - 2, Number(style.gridColumnStart) - 2, Number(style.getPropertyValue("--weight"))]),
+      cells.map(({ style }) => [
+        Number(style.gridRowStart) - 2,
+        Number(style.gridColumnStart) - 2,
+        Number(style.getPropertyValue("--weight")),
+      ]),
     ),
   };
 }
@@ -73,7 +86,10 @@ try {
   // A burst of input: one question is on its way when the others come, and only the newest of these is asked.
   await page.evaluate(() => {
     window.seen = [];
-    new MutationObserver(() => seen.push(document.querySelector("#facts").textContent)).observe(document.querySelector("#facts"), { childList: true });
+    new MutationObserver(() => seen.push(document.querySelector("#facts").textContent)).observe(
+      document.querySelector("#facts"),
+      { childList: true },
+    );
     for (const value of ["d", "da", "day", "dayl", "daylights"]) {
       document.querySelector("#text").value = value;
       document.querySelector("#text").dispatchEvent(new Event("input"));

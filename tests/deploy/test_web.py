@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ from kerass2s.deploy.web import RUNTIME, RUNTIME_VERSION, write_page
 from kerass2s.errors import ConfigError, ExportError, PresetError
 from kerass2s.export import export_onnx, load_predictor
 from kerass2s.presets import load_preset
-from kerass2s.text import KINDS, UNKNOWN_ID, SentencePieceTokenizer
+from kerass2s.text import SentencePieceTokenizer
 
 RUNTIMES = Path(__file__).parent.parent / "runtimes"
 WORDS = ["phoneme", "kerassify", "O'Neill-ſtyle  ＷＯＲＤ", "naïve café"]
@@ -53,8 +52,8 @@ def site(pronouncer_exports: Path, sampler: Any, node_modules: Path, tmp_path_fa
     """Write a page of two models."""
     place = tmp_path_factory.mktemp("site")
     export_onnx(sampler, place / "samples.onnx", SAMPLES)
-    models = {"beams": pronouncer_exports / "model.onnx", "samples": place / "samples.onnx"}
-    examples = {"beams": ["zodiac", "daylights"], "samples": ["cat"]}
+    models = [f"beams={pronouncer_exports}", str(place / "samples.onnx")]
+    examples = ["beams=zodiac", "beams=daylights", "samples=cat"]
     write_page(models, place / "page", runtime=node_modules / "onnxruntime-web" / "dist", examples=examples)
     return place / "page"
 
@@ -135,50 +134,6 @@ def test_it_fits_a_phone_and_tells_what_went_wrong(said: dict[str, Any]) -> None
     assert [each for each in said["complaints"] if "404" not in each] == []
 
 
-# === Its tokenizers ===
-
-
-def strange_texts() -> list[str]:
-    """Return every character that normalisation could change, alone and in a word, and texts that are hard to cut."""
-    characters = [chr(code) for code in [*range(1, 0xD800, 7), *range(0xF900, 0x10000), 0x1F469, 0x10FFFF]]
-    hard = [
-        "",
-        " \t ",
-        "a  b",
-        "▁a▁▁b",
-        "e\u0301",
-        "ﬁn ａｂｃ",
-        "👩‍👩‍👧 x",
-        "x\u00a0y\u2028z",
-        "<|pad|> <|end|>",
-        "zq" * 40,
-    ]
-    return [*hard, *characters, *(f"a{each}b" for each in characters)]
-
-
-def test_the_page_cuts_text_as_sentencepiece_does(node_modules: Path, tmp_path: Path) -> None:
-    lines = (Path(__file__).parents[2] / "README.md").read_text("utf-8").splitlines()
-    asked = strange_texts() + lines
-    trained = [SentencePieceTokenizer.train(lines, kind, 300 if kind in ("unigram", "bpe") else None) for kind in KINDS]
-    models = [base64.b64encode(each.model_proto).decode() for each in trained]
-    (tmp_path / "asked.json").write_text(json.dumps({"models": models, "texts": asked}), "utf-8")
-    script = f"""
-        import {{ readFileSync }} from "node:fs";
-        import {{ Tokenizer }} from "{(web.PAGE / "model.mjs").as_uri()}";
-        const {{ models, texts }} = JSON.parse(readFileSync("{tmp_path / "asked.json"}", "utf-8"));
-        const read = (model) => new Tokenizer(new Uint8Array(Buffer.from(model, "base64")));
-        const both = (one) => (text) => [one.encode(text), one.decode([...one.encode(text), 1])];
-        const joined = (one) => one.join([one.pieces[4], one.pieces[1], one.pieces[5]]);
-        console.log(JSON.stringify(models.map(read).map((one) => [joined(one), texts.map(both(one))])));
-    """
-    command = ["node", "--input-type=module", "--eval", script]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for one, (joined, answers) in zip(trained, json.loads(done.stdout), strict=True):
-        assert joined == one.join([one.pieces[4], one.pieces[UNKNOWN_ID], one.pieces[5]])
-        right = [[ids := one.encode(text), one.decode([*ids, UNKNOWN_ID])] for text in asked]
-        assert [pair for pair in zip(asked, answers, right, strict=True) if pair[1] != pair[2]] == [], one.kind
-
-
 # === The command's half ===
 
 
@@ -202,10 +157,11 @@ def test_a_preset_is_exported_with_beams(
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"onnx")
 
-    write_page({"say it": pronouncer}, tmp_path / "page", runtime=runtime)
-    assert searches == [(tmp_path / "page" / "models" / "say it.onnx", BeamSearch(5))]
+    write_page([str(pronouncer)], tmp_path / "page", runtime=runtime)
+    assert [(path.name, search) for path, search in searches] == [("g2p_quickstart.onnx", BeamSearch(5))]
     listed = json.loads((tmp_path / "page" / "models.json").read_text("utf-8"))
-    assert listed["models"] == [{"name": "say it", "file": "models/say it.onnx", "bytes": 4, "examples": []}]
+    named = {"name": "g2p_quickstart", "file": "models/g2p_quickstart.onnx", "bytes": 4, "examples": []}
+    assert listed["models"] == [named]
     assert all((tmp_path / "page" / name).is_file() for name in listed["files"])
 
 
@@ -229,35 +185,39 @@ def test_the_command_names_models_and_hands_out_examples(site: Path, runtime: Pa
 
 
 def test_a_changed_page_has_another_version(site: Path, runtime: Path, tmp_path: Path) -> None:
-    def versions(text: str) -> str:
-        write_page(
-            {"beams": site / "models" / "beams.onnx"}, tmp_path / "page", runtime=runtime, examples={"beams": [text]}
-        )
+    def version(text: str) -> str:
+        write_page([str(site / "models" / "beams.onnx")], tmp_path / "page", runtime=runtime, examples=[text])
         return (tmp_path / "page" / "service-worker.js").read_text("utf-8")
 
-    first = versions("a")
-    assert first == versions("a") != versions("b")
+    first = version("a")
+    assert first == version("a") != version("b")
     assert "unversioned" not in first
 
 
-def test_what_cannot_be_shown_is_refused(site: Path, runtime: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_shown_is_refused_and_leaves_the_page_as_it_was(
+    site: Path, runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = site / "models" / "beams.onnx"
-    with pytest.raises(ConfigError, match="at least one model. Received: none"):
-        write_page({}, tmp_path / "page", runtime=runtime)
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "README.md").write_text("mine")
+    with pytest.raises(ConfigError, match="Received: no export"):
+        write_page([], tmp_path / "page", runtime=runtime)
     with pytest.raises(ConfigError, match="Received: '../out'"):
-        write_page({"../out": file}, tmp_path / "page", runtime=runtime)
+        write_page([f"../out={file}"], tmp_path / "page", runtime=runtime)
     with pytest.raises(PresetError):
-        write_page({"one": tmp_path / "nothing"}, tmp_path / "page", runtime=runtime)
-    (runtime / RUNTIME[-1]).unlink()
-    with pytest.raises(ExportError, match=f"Received: one without {RUNTIME[-1]}"):
-        write_page({"one": file}, tmp_path / "page", runtime=runtime)
-
-
-def test_vectors_are_refused(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_page([str(file), "nothing"], tmp_path / "page", runtime=runtime)
     speech = SimpleNamespace(codec=SimpleNamespace(tokenizers=lambda: {"target": None}))
     monkeypatch.setattr(web, "load_preset", lambda name: speech)
     with pytest.raises(ExportError, match=r"from text to text. Received: text as \['target'\]"):
-        write_page({"one": "speech"}, tmp_path / "page", runtime=runtime)
+        write_page([str(file), "speech"], tmp_path / "page", runtime=runtime)
+    strings = {"source_sentencepiece": "", "target_sentencepiece": "", "inputs": '{"text": {}}'}
+    with monkeypatch.context() as patch, pytest.raises(ExportError, match=r"Received: one that takes \['text'\]"):
+        patch.setattr(web, "read_onnx", lambda path: (None, strings))
+        write_page([str(file)], tmp_path / "page", runtime=runtime)
+    (runtime / RUNTIME[-1]).unlink()
+    with pytest.raises(ExportError, match=f"Received: one without {RUNTIME[-1]}"):
+        write_page([str(file)], tmp_path / "page", runtime=runtime)
+    assert [path.name for path in (tmp_path / "page").iterdir()] == ["README.md"]
 
 
 def test_the_runtime_comes_by_npm_once(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

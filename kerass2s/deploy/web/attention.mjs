@@ -12,11 +12,16 @@ const [SMALLEST, LARGEST] = [16, 40]; // pixels
 export function drawAttention(place, readout, columns, rows, weights) {
   const grid = document.createElement("div");
   grid.className = "grid";
-  grid.classList.toggle("upright", columns.some(({ label, end }) => !end && [...label].length > 2));
+  grid.classList.toggle(
+    "upright",
+    columns.some(({ label, end }) => !end && [...label].length > 2),
+  );
   grid.style.setProperty("--columns", columns.length);
   grid.style.setProperty("--rows", rows.length);
   grid.append(put("plot", "", 2, 2, rows.length, columns.length));
-  const heads = columns.map((column, at) => put(`column${column.unknown ? " strange" : ""}${column.end ? " end" : ""}`, column.label, 1, at + 2));
+  const heads = columns.map((column, at) =>
+    put(`column${column.unknown ? " strange" : ""}${column.end ? " end" : ""}`, column.label, 1, at + 2),
+  );
   const sides = rows.map((row, at) => put("row", row.label, at + 2, 1));
   const shares = rows.map((row, at) => put("probability", row.probability, at + 2, columns.length + 2));
   grid.append(...heads, ...sides, ...shares, ...cells(weights), put("probability title", "p", 1, columns.length + 2));
@@ -67,7 +72,12 @@ function cells(weights) {
   return weights.flatMap((row, at) =>
     row.flatMap((weight, to) => {
       if (weight < LEAST) return [];
-      const cell = put(weight > 0.6 ? "cell strong" : "cell", weight >= 0.095 ? String(Math.round(100 * weight)) : "", at + 2, to + 2);
+      const cell = put(
+        weight > 0.64 ? "cell strong" : "cell",
+        weight >= 0.095 ? String(Math.round(100 * weight)) : "",
+        at + 2,
+        to + 2,
+      );
       cell.style.setProperty("--weight", weight.toFixed(3));
       return [cell];
     }),

@@ -16,7 +16,7 @@ const SETTINGS = {
   seed: { label: "Seed of the draws", min: 0, max: 1e9, step: 1 },
 };
 
-const state = { models: [], model: null, defaults: {}, settings: {}, attends: false, ready: false, pieces: {} };
+const state = { models: [], model: null, defaults: {}, settings: {}, attends: false, search: "", ready: false };
 
 // === The worker: one question is on its way at a time, and of those that wait the newest wins ===
 
@@ -72,7 +72,9 @@ async function start() {
   const link = new URLSearchParams(location.hash.slice(1));
   $("model").replaceChildren(...state.models.map(({ name }) => new Option(name)));
   $("model").disabled = false;
-  $("model").value = state.models.some(({ name }) => name === link.get("model")) ? link.get("model") : state.models[0].name;
+  $("model").value = state.models.some(({ name }) => name === link.get("model"))
+    ? link.get("model")
+    : state.models[0].name;
   $("text").value = link.get("text") ?? "";
   if (matchMedia("(pointer: fine)").matches) $("text").focus();
   pick(!link.has("text"));
@@ -84,6 +86,7 @@ function pick(withExample) {
   state.model = state.models.find(({ name }) => name === $("model").value);
   state.ready = false;
   if (withExample || examples.includes($("text").value)) $("text").value = state.model.examples[0] ?? "";
+  grow();
   showNothing();
   showExamples(state.model.examples);
   for (const id of ["settings", "about", "error"]) $(id).hidden = true;
@@ -123,7 +126,9 @@ async function keepForOffline() {
 function showProgress(done, all) {
   $("loading").hidden = false;
   const over = done >= all;
-  $("stage").textContent = over ? "Preparing the model …" : `Loading the model: ${megabytes(done)} of ${megabytes(all)}`;
+  $("stage").textContent = over
+    ? "Preparing the model …"
+    : `Loading the model: ${megabytes(done)} of ${megabytes(all)}`;
   $("progress").hidden = false;
   $("progress").max = all;
   if (over) $("progress").removeAttribute("value");
@@ -154,9 +159,14 @@ function showAnswer({ source, hypotheses, milliseconds }) {
 }
 
 function showUnknown(source) {
-  const unknown = [...new Set(source.filter(({ known }) => !known).map(({ piece }) => plain(piece).replace(/^␣$/, "space")))];
+  const unknown = [
+    ...new Set(source.filter(({ known }) => !known).map(({ piece }) => plain(piece).replace(/^␣$/, "space"))),
+  ];
   $("unknown").hidden = unknown.length === 0;
-  $("unknown").replaceChildren("The model does not know ", ...unknown.flatMap((piece) => [element("mark", piece), " "]));
+  $("unknown").replaceChildren(
+    "The model does not know ",
+    ...unknown.flatMap((piece) => [element("mark", piece), " "]),
+  );
 }
 
 function showHypotheses(hypotheses, show) {
@@ -164,7 +174,11 @@ function showHypotheses(hypotheses, show) {
   $("hypotheses").replaceChildren(
     ...hypotheses.map((hypothesis, rank) => {
       const probability = Math.exp(logarithm(hypothesis));
-      const radio = Object.assign(document.createElement("input"), { type: "radio", name: "hypothesis", checked: rank === 0 });
+      const radio = Object.assign(document.createElement("input"), {
+        type: "radio",
+        name: "hypothesis",
+        checked: rank === 0,
+      });
       radio.onchange = () => show(hypothesis);
       const bar = element("i", "", "bar");
       bar.style.setProperty("--share", probability);
@@ -172,7 +186,13 @@ function showHypotheses(hypotheses, show) {
       const words = element("span", "", "words");
       words.dir = "auto";
       words.append(...compared(hypothesis.text || "(nothing)", hypotheses[0].text));
-      row.append(radio, words, element("span", percent(probability), "share"), element("span", format(hypothesis.score, 3), "score"), bar);
+      row.append(
+        radio,
+        words,
+        element("span", percent(probability), "share"),
+        element("span", format(hypothesis.score, 3), "score"),
+        bar,
+      );
       return row;
     }),
   );
@@ -219,22 +239,33 @@ function showAttention(source, { pieces, alignment, tokenScores }) {
     $("readout").textContent = "This model has no attention to show.";
     return;
   }
-  const columns = [...source.map(({ piece, known }) => ({ label: plain(piece), unknown: !known })), { label: "end", end: true }];
-  const rows = pieces.map((piece, index) => ({ label: plain(piece), probability: percent(Math.exp(tokenScores[index])) }));
+  const columns = [
+    ...source.map(({ piece, known }) => ({ label: plain(piece), unknown: !known })),
+    { label: "end", end: true },
+  ];
+  const rows = pieces.map((piece, index) => ({
+    label: plain(piece),
+    probability: percent(Math.exp(tokenScores[index])),
+  }));
   drawAttention($("map"), $("readout"), columns, rows, alignment);
 }
 
 // A piece as people read it: the sign before a word goes, spaces and what cannot be seen are named.
 function plain(piece) {
   const shown = piece.length > 1 ? piece.replace(/^\u2581/, "") : piece;
-  return shown.replaceAll("\u2581", "␣").replace(/[\p{C}\p{Z}]/gu, (one) => `U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
+  return shown
+    .replaceAll("\u2581", "␣")
+    .replace(/[\p{C}\p{Z}]/gu, (one) => `U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`);
 }
 
 function showExamples(examples) {
   $("examples").hidden = examples.length === 0;
   const buttons = examples.map((example) => {
     const button = Object.assign(element("button", example), { type: "button", dir: "auto" });
-    button.onclick = () => (($("text").value = example), grow(), ask());
+    button.onclick = () => {
+      $("text").value = example;
+      $("text").oninput();
+    };
     return button;
   });
   $("examples").replaceChildren("Try ", ...buttons);
@@ -243,13 +274,21 @@ function showExamples(examples) {
 function showSettings() {
   const fields = Object.entries(state.defaults).map(([name, value]) => {
     const { label = name, ...limits } = SETTINGS[name] ?? { step: "any" };
-    const input = Object.assign(document.createElement("input"), { type: "number", name, required: true, ...limits, value: shortest(value) });
+    const input = Object.assign(document.createElement("input"), {
+      type: "number",
+      name,
+      required: true,
+      ...limits,
+      value: shortest(value),
+    });
     input.oninput = () => {
       // A step is where the arrows go; other values between the limits are as good, but for whole numbers.
       const good = input.value !== "" && !(input.validity.rangeUnderflow || input.validity.rangeOverflow);
       const whole = limits.step !== 1 || Number.isInteger(input.valueAsNumber);
       input.setAttribute("aria-invalid", !(good && whole));
-      if (good && whole) (state.settings[name] = input.valueAsNumber), ask();
+      if (!good || !whole) return;
+      state.settings[name] = input.valueAsNumber;
+      ask();
     };
     const field = element("label", label);
     field.append(input);
@@ -274,7 +313,9 @@ function showDescription(metadata) {
     "Output vocabulary": vocabulary("target"),
     "Made by": `kerass2s ${metadata.kerass2s_version}`,
   };
-  $("description").replaceChildren(...Object.entries(facts).flatMap(([term, fact]) => [element("dt", term), element("dd", fact)]));
+  $("description").replaceChildren(
+    ...Object.entries(facts).flatMap(([term, fact]) => [element("dt", term), element("dd", fact)]),
+  );
   $("about").hidden = false;
 }
 
@@ -288,10 +329,16 @@ function grow() {
   box.style.height = `${box.scrollHeight + 2}px`;
 }
 
-$("text").oninput = () => (grow(), ask());
-$("model").onchange = () => (pick(false), grow());
+$("text").oninput = () => {
+  grow();
+  ask();
+};
+$("model").onchange = () => pick(false);
 $("retry").onclick = () => (state.models.length ? pick(false) : location.reload());
-$("reset").onclick = () => ((state.settings = { ...state.defaults }), showSettings(), ask());
+$("reset").onclick = () => {
+  state.settings = { ...state.defaults };
+  showSettings();
+  ask();
+};
 addEventListener("resize", grow);
-await start();
-grow();
+start();

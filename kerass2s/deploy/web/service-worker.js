@@ -11,7 +11,9 @@ async function keep() {
 
 // Drops what earlier versions kept for this very place.
 async function tidy() {
-  const old = (await caches.keys()).filter((name) => name.startsWith(`kerass2s ${registration.scope} `) && name !== CACHE);
+  const old = (await caches.keys()).filter(
+    (name) => name.startsWith(`kerass2s ${registration.scope} `) && name !== CACHE,
+  );
   await Promise.all(old.map((name) => caches.delete(name)));
   await clients.claim();
 }
@@ -35,5 +37,6 @@ self.addEventListener("message", (event) => event.waitUntil(keepModel(event.data
 self.addEventListener("install", (event) => event.waitUntil(keep().then(() => skipWaiting())));
 self.addEventListener("activate", (event) => event.waitUntil(tidy()));
 self.addEventListener("fetch", (event) => {
-  if (event.request.method === "GET" && event.request.url.startsWith(registration.scope)) event.respondWith(respond(event.request));
+  if (event.request.method === "GET" && event.request.url.startsWith(registration.scope))
+    event.respondWith(respond(event.request));
 });

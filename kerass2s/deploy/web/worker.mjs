@@ -37,7 +37,7 @@ async function download(file, expected) {
   if (!response.ok) throw new Error(`${file}: the server answered ${response.status} ${response.statusText}`);
   const parts = [];
   let done = 0;
-  for (const reader = response.body.getReader(); ; ) {
+  for (const reader = response.body.getReader(); ;) {
     const { value, done: over } = await reader.read();
     if (over) break;
     parts.push(value);
