@@ -16,6 +16,15 @@ class Format(StrEnum):
 
     saved_model = "saved_model"
     onnx = "onnx"
+    onnx_steps = "onnx_steps"
+
+
+class Precision(StrEnum):
+    """How many bits the weights of an ONNX file have."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
 
 
 class Average(StrEnum):
@@ -33,6 +42,8 @@ def register(app: typer.Typer) -> None:
             "export my_model out/saved_model/1 --format saved_model",
             "export my_model out/model.onnx --format onnx --search beam:5",
             "export my_model out/model.onnx --format onnx --lexicon allowed.txt",
+            "export my_model out/small.onnx --format onnx --precision int8",
+            "export my_model out/steps --format onnx_steps",
         )
         + searches(),
     )(export)
@@ -42,12 +53,14 @@ def register(app: typer.Typer) -> None:
 
 def export(
     model: Annotated[str, typer.Argument(help="Preset name or directory.")],
-    out: Annotated[str, typer.Argument(help="Directory (SavedModel) or file (ONNX) to write.")],
+    out: Annotated[str, typer.Argument(help="Directory (SavedModel, steps) or file (ONNX) to write.")],
     format: Annotated[Format, typer.Option("--format", help="What to write.")],
     search: SearchOption = None,
     lexicon: LexiconOption = None,
+    opset: Annotated[int | None, typer.Option("--opset", help="ONNX: version of the operators, 18 by default.")] = None,
+    precision: Annotated[Precision | None, typer.Option("--precision", help="ONNX: bits of the weights.")] = None,
 ) -> None:
-    """Export a model with its whole search inside."""
+    """Export a model with its whole search inside; as onnx_steps its encoder and one step of its decoder."""
     quiet_tensorflow()
     from kerass2s.decoding import parse_search
     from kerass2s.decoding.search import filtered
@@ -58,7 +71,8 @@ def export(
     live = load_preset(model)
     if lexicon is not None:
         spec = filtered(spec or live.codec.search(), read_lexicon(lexicon, live.codec))
-    live.export(out, format={"saved_model": "tf_saved_model", "onnx": "onnx"}[format.value], search=spec)
+    name = "tf_saved_model" if format is Format.saved_model else format.value
+    live.export(out, format=name, search=spec, opset=opset, precision=precision and precision.value)
     stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
 
 

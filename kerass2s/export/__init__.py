@@ -5,6 +5,7 @@ from kerass2s.export.manifest import check_manifest, write_manifest
 from kerass2s.export.onnx import export_onnx
 from kerass2s.export.predictor import Predictor, load_predictor
 from kerass2s.export.saved_model import export_saved_model
+from kerass2s.export.steps import export_onnx_steps
 from kerass2s.export.verify import VerifyReport, verify
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "check_manifest",
     "describe",
     "export_onnx",
+    "export_onnx_steps",
     "export_saved_model",
     "load_predictor",
     "verify",
