@@ -21,7 +21,9 @@ from kerass2s.decoding import GreedySearch, Hypothesis, search_spec
 from kerass2s.errors import ExportError, UserError
 from kerass2s.evaluation import evaluate_texts
 from kerass2s.export import write_manifest
-from kerass2s.export.verify import TOLERANCE, Probe, replay
+from kerass2s.export.comparison import TOLERANCE
+from kerass2s.export.fresh import FreshProcess
+from kerass2s.export.verify import Probe
 from kerass2s.plots import attention_map, save_attention, save_losses
 from kerass2s.recipes import Recipe, build
 from kerass2s.seq2seq import Seq2Seq
@@ -254,9 +256,11 @@ def _compare(
     found = {}
     for name in ("saved_model/1", "model.onnx"):
         texts, scores = [], []
-        for answer in replay(directory / name, asked):
-            texts += [model.target_tokenizer.decode(row) for row in answer["ids"]["target_ids"][:, 0].tolist()]
-            scores += answer["ids"]["scores"][:, 0].tolist()
+        with FreshProcess() as process:
+            answers = [answer.outputs["ids"] for answer in process.replay(directory / name, asked)]
+        for answer in answers:
+            texts += [model.target_tokenizer.decode(row) for row in answer["target_ids"][:, 0].tolist()]
+            scores += answer["scores"][:, 0].tolist()
         same = sum(text == row[0].text for text, row in zip(texts, live, strict=True))
         worst = float(np.abs(np.array(scores) - [row[0].score for row in live]).max(initial=0.0))
         if same != len(words) or worst > TOLERANCE:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kerass2s.cli.app import examples, quiet_tensorflow, stderr
 from kerass2s.cli.searching import LexiconOption, SearchOption, read_lexicon, searches
+
+if TYPE_CHECKING:
+    from kerass2s.export import VerifyReport
 
 
 class Format(StrEnum):
@@ -92,14 +97,41 @@ def ensemble(
 
 
 def verify(
-    path: Annotated[str, typer.Argument(metavar="EXPORT", help="SavedModel directory or .onnx file.")],
+    path: Annotated[
+        str, typer.Argument(metavar="EXPORT", help="SavedModel or steps directory, .onnx file, or a directory of them.")
+    ],
     against: Annotated[str | None, typer.Option("--against", metavar="MODEL", help="Preset it must equal.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Reload an export in a fresh process and compare it with the live model; exit 1 if they differ."""
     quiet_tensorflow()
     from kerass2s.export import verify as verify_export
 
     report = verify_export(path, against=against)
-    print(report)
+    if as_json:
+        checks = [{**asdict(check), "ok": check.ok} for check in report.checks]
+        print(json.dumps({"ok": report.ok, "checks": checks}, indent=2, ensure_ascii=False))
+    else:
+        _print_table(report)
+        print(report)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _print_table(report: VerifyReport) -> None:
+    """Prints a row for each artefact: what was compared, on how many probes, how far apart, how fast."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("export", "search", "weights", "probes", "best the same", "largest difference", "ms", "live ms")
+    for check in report.checks:
+        apart = "\n".join(f"{name} {value:.1e}" for name, value in check.largest.items()) or "-"
+        same = f"{check.same} of {check.rows}" if check.rows else "-"
+        live = "-" if check.live_milliseconds is None else f"{check.live_milliseconds:.1f}"
+        named = ("" if check.ok else "FAILED ") + check.path
+        table.add_row(
+            named, check.search, check.precision, str(check.probes), same, apart, f"{check.milliseconds:.1f}", live
+        )
+    console = Console(highlight=False, markup=False)
+    console.print(table)
+    console.print("ms: one probe, the median over all probes and repeats after a first call, on this machine now")

@@ -82,7 +82,7 @@ def convert(model: Inference, search: Search, opset: int = OPSET, precision: str
 
 def finished(proto: Any, description: dict[str, str], opset: int, precision: str) -> Any:
     """Returns a converted graph as the file that it becomes: weights in that precision, dimensions and description."""
-    reduce_precision(proto.graph, precision)
+    reduce_precision(proto, precision)
     proto.producer_name, proto.producer_version = "kerass2s", ""
     proto.graph.name, proto.graph.doc_string = description["architecture"], ""
     _name_dimensions(proto, description)

@@ -65,12 +65,12 @@ def export_onnx_steps(
     path = Path(path)
     if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - {ENCODER, STEP}):
         raise ExportError(f"The parts of a model are the only files of their directory. Received: {str(path)!r}")
-    parts = convert_steps(model, opset=opset, precision=precision)
+    protos = convert_steps(model, opset=opset, precision=precision)
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         made.chmod(0o755)
-        for name, proto in parts.items():
+        for name, proto in protos.items():
             (made / name).write_bytes(proto.SerializeToString())
         _check(made, source_probe(model.codec, 1))
         if path.exists():
@@ -80,16 +80,21 @@ def export_onnx_steps(
         shutil.rmtree(made, ignore_errors=True)
 
 
+def is_steps(path: Path) -> bool:
+    """Tells whether a directory holds the two parts, be they damaged."""
+    return (path / ENCODER).is_file() or (path / STEP).is_file()
+
+
 def convert_steps(model: Inference, *, opset: int = OPSET, precision: str = FULL) -> dict[str, Any]:
     """Returns both parts as `onnx.ModelProto` by the names of their files; see `export_onnx_steps`."""
     with without_cudnn(model):
-        tried = _Tried(model)
-        encode = _encoding(model, model.rewired_encoder(portable_encoder))
+        parts = Parts(model)
+        encode = encoding(model, model.rewired_encoder(portable_encoder))
         graphs = {
             ENCODER: to_onnx(encode, list(model.codec.source_spec.values()), opset),
-            STEP: to_onnx(_stepping(model, tried.start), tried.step_spec(), opset),
+            STEP: to_onnx(stepping(model, parts.start), parts.step_spec(), opset),
         }
-    return {name: finished(graph, tried.describe(name), opset, precision) for name, graph in graphs.items()}
+    return {name: finished(graph, parts.describe(name), opset, precision) for name, graph in graphs.items()}
 
 
 def _check(directory: Path, source: dict[str, np.ndarray]) -> None:
@@ -115,7 +120,7 @@ def following(given: dict[str, np.ndarray], stepped: dict[str, np.ndarray]) -> d
 # === Graphs ===
 
 
-def _encoding(model: Inference, encoder: Any) -> Callable[..., Tensors]:
+def encoding(model: Inference, encoder: Any) -> Callable[..., Tensors]:
     """Graph code from a source and its lengths to what the decoder begins with, by the encoder's names for it."""
 
     def run(source: tf.Tensor, lengths: tf.Tensor) -> Tensors:
@@ -126,7 +131,7 @@ def _encoding(model: Inference, encoder: Any) -> Callable[..., Tensors]:
     return run
 
 
-def _stepping(model: Inference, start: Start) -> Callable[..., Tensors]:
+def stepping(model: Inference, start: Start) -> Callable[..., Tensors]:
     """Graph code of one step: what is fed, the states and the memory, flat and in order, to the outputs by name."""
     names = [*_flat(start.state, STATE), *_flat(start.memory, FIXED)]
 
@@ -162,7 +167,7 @@ def _like(parts: dict[str, Any], named: Tensors, prefix: str) -> dict[str, Any]:
 TIMES = (8, 24)  # of the sources that are tried: far enough apart that a memory shorter than they are shows it too
 
 
-class _Tried:
+class Parts:
     """The tensors between both parts, known by trying: which of their sizes follow the source's, and which grow.
 
     Attributes:
@@ -191,7 +196,7 @@ class _Tried:
         start = self._model.decoder.begin(self._model.encoder(codec.encoder_inputs(source, lengths)))
         first = codec.first(source, lengths)
         given = {self._model.decoder.target_name: first, **_flat(start.state, STATE), **_flat(start.memory, FIXED)}
-        return start, given, _stepping(self._model, start)(*given.values())
+        return start, given, stepping(self._model, start)(*given.values())
 
     def _sizes(self, short: Tensors, long: Tensors) -> dict[str, dict[str, Any]]:
         """Describes tensors of which two examples are given: dtype, and shape with names for what is not fixed."""
