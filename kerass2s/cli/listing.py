@@ -35,8 +35,9 @@ def list_zoo(
         return
     for title, rows in found.items():
         print(title)
+        width = max((len(row["name"]) for row in rows), default=0)
         for row in rows:
-            print(f"  {row['name']:<22} {row['about']}")
+            print(f"  {row['name']:<{width}}  {row['about']}")
         if not rows:
             print("  (none)")
 

@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from kerass2s import datasets
 from kerass2s.errors import ConfigError
 
 TOKENIZER_KINDS = ("char", "word", "unigram", "bpe")
 BATCHING_KINDS = ("examples", "tokens")
 DECAYS = ("none", "linear", "cosine")
-DATA_NAMES = ("cmudict", "scan_simple", "scan_length", "scan_addprim_jump")
 
 
 # === Recipe ===
@@ -55,7 +55,7 @@ class DataRecipe:
 
     def __post_init__(self) -> None:
         if self.name is not None:
-            one_of("name", self.name, DATA_NAMES)
+            one_of("name", self.name, datasets.NAMES)
             if self.train or self.dev:
                 raise ConfigError(f"`name` excludes `train` and `dev`. Received: name {self.name!r} with files")
 

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kerass2s import datasets
+from kerass2s.cmudict import one_target_each
 from kerass2s.data import Pair, read_pairs
 from kerass2s.errors import ConfigError
 from kerass2s.recipes import Recipe, TokenizerRecipe, number, one_of, suggestion
@@ -58,11 +60,9 @@ def load_data(recipe: Recipe) -> tuple[list[Pair], list[Pair]]:
         ConfigError: The recipe names no data.
         DataError: A file that is missing or broken.
     """
-    from kerass2s import cmudict, scan
-
     data = recipe.data
     if data.name:
-        parts = cmudict.load_split() if data.name == "cmudict" else scan.load_split(data.name.removeprefix("scan_"))
+        parts = datasets.load_split(data.name)
         train, dev = parts["train"], parts["dev"]
     elif data.train and data.dev:
         train, dev = read_pairs(data.train), read_pairs(data.dev)
@@ -71,7 +71,7 @@ def load_data(recipe: Recipe) -> tuple[list[Pair], list[Pair]]:
             "Training needs data: `data.name`, or `data.train` and `data.dev` (--train, --dev). "
             f"Received: train {data.train!r}, dev {data.dev!r}"
         )
-    return cmudict.one_target_each(train), dev
+    return one_target_each(train), dev
 
 
 def check(recipe: Recipe) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import onnxruntime
 import pytest
@@ -28,6 +26,7 @@ from kerass2s.decoding import (
     Source,
     StepOutput,
 )
+from kerass2s.export.conversion import to_onnx
 
 UNITS, VOCABULARY = 8, 9
 
@@ -65,15 +64,11 @@ def graph_of(search: Search, model: TinyAttention):
 
     signature = [tf.TensorSpec([None, None, UNITS], name="memory"), tf.TensorSpec([None], tf.int32, "source_lengths")]
     signature += [tf.TensorSpec([], value.dtype, name) for name, value in settings.items()]
-    return tf.function(run, input_signature=signature)
+    return tf.function(run, input_signature=signature, autograph=False)
 
 
 def convert(function) -> onnxruntime.InferenceSession:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converter uses names that its own dependencies have deprecated
-        import tf2onnx
-
-        model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=18)
+    model = to_onnx(function, function.input_signature)
     assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx.ml"}
     assert len(model.graph.input) == len(function.input_signature), "what was captured would be an input"
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

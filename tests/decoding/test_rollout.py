@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import onnxruntime
 import pytest
@@ -11,6 +9,7 @@ import tensorflow as tf
 
 from kerass2s.decoding import Rollout, Source, StepOutput, parse_search, search_spec
 from kerass2s.errors import ConfigError
+from kerass2s.export.conversion import to_onnx
 
 
 class Accumulator:
@@ -64,11 +63,7 @@ def test_onnxruntime_rolls_out_the_same_for_any_horizon() -> None:
         found = Rollout()(step, {"total": first * 0}, {"more": first * 0 - 0.5}, first, source, horizon=horizon)
         return {name: tf.identity(part, name) for name, part in found.named().items()}
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converter uses names that its own dependencies have deprecated
-        import tf2onnx
-
-        model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=18)
+    model = to_onnx(function, signature)
     assert {entry.domain for entry in model.opset_import} <= {"", "ai.onnx.ml"}
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]

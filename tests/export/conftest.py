@@ -49,11 +49,13 @@ def search() -> BeamSearch:
 
 
 @pytest.fixture(scope="session")
-def exported(live: Seq2Seq, search: BeamSearch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(live: Seq2Seq, search: BeamSearch, once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """A directory NAME/ with preset/, saved_model/1, model.onnx and manifest.json; tests leave it as it is."""
-    directory = tmp_path_factory.mktemp("exported") / "tiny"
-    live.save_to_preset(directory / "preset")
-    export_saved_model(live, directory / "saved_model" / "1", search)
-    export_onnx(live, directory / "model.onnx", search)
-    write_manifest(directory)
-    return directory
+
+    def fill(directory: Path) -> None:
+        live.save_to_preset(directory / "preset")
+        export_saved_model(live, directory / "saved_model" / "1", search)
+        export_onnx(live, directory / "model.onnx", search)
+        write_manifest(directory)
+
+    return once("exported", fill)

@@ -9,13 +9,12 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
-import tf2onnx
 from onnx.reference import ReferenceEvaluator
 
 from kerass2s.errors import ExportError
+from kerass2s.export.conversion import to_onnx
 from kerass2s.export.onnx import session
-from kerass2s.export.quiet import quiet
-from kerass2s.export.recurrent import HANDLERS, portable_encoder
+from kerass2s.export.recurrent import portable_encoder
 
 IDS = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8], [0, 0, 0, 0, 0], [2, 0, 0, 0, 0]], np.int32)
 RANDOM = {"bias_initializer": "random_normal", "kernel_initializer": keras.initializers.RandomNormal(0, 0.7, seed=1)}
@@ -37,14 +36,7 @@ def encoder_of(*layers: keras.layers.Layer, residual: bool = False, masked: bool
 
 def convert(encoder: keras.Model) -> onnx.ModelProto:
     """Converts the portable form of an encoder."""
-    signature = [tf.TensorSpec([None, None], tf.int32, name="source_ids")]
-    portable = portable_encoder(encoder)
-    with quiet():
-        function = tf.function(lambda source_ids: portable(source_ids), input_signature=signature)
-        model, _ = tf2onnx.convert.from_function(
-            function, input_signature=signature, opset=18, custom_op_handlers=dict(HANDLERS)
-        )
-    return model
+    return to_onnx(portable_encoder(encoder), [tf.TensorSpec([None, None], tf.int32, name="source_ids")])
 
 
 def assert_equal(encoder: keras.Model, model: onnx.ModelProto, ids: np.ndarray) -> None:
