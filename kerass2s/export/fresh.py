@@ -20,10 +20,10 @@ REPLAY = Path(__file__).with_name("replay.py")
 
 
 class Answer(NamedTuple):
-    """What an export answered to one batch: the outputs of each signature, and seconds of further calls of each."""
+    """What an export answered to one batch: the outputs of each signature, and seconds of the first one's further calls."""
 
     outputs: dict[str, Arrays]
-    seconds: dict[str, np.ndarray]
+    seconds: np.ndarray
 
 
 class FreshProcess:
@@ -52,7 +52,7 @@ class FreshProcess:
         Args:
             path: the export.
             asked: the inputs of each signature, for each batch.
-            repeats: how often each is asked again, to see how long it takes.
+            repeats: how often the first signature is asked again, to see how long it takes.
 
         Returns:
             The answers to each batch; texts are arrays of str.
@@ -107,15 +107,17 @@ def _flat(asked: Sequence[dict[str, Arrays]]) -> Arrays:
 
 
 def _unflat(file: Arrays, asked: Sequence[dict[str, Arrays]]) -> list[Answer]:
-    answers = [Answer({signature: {} for signature in questions}, {}) for questions in asked]
+    answers = []
+    for number, questions in enumerate(asked):
+        outputs: dict[str, Arrays] = {signature: {} for signature in questions}
+        answers.append(Answer(outputs, file[f"{number}.{next(iter(questions))}"]))
     for key, value in file.items():
         number, signature, *name = key.split(".")
-        answer = answers[int(number)]
-        if not name:
-            answer.seconds[signature] = value
-        else:
+        if name:
             text = value.dtype.kind == "U"
-            answer.outputs[signature][name[0]] = np.array(json.loads(str(value)), object) if text else value
+            answers[int(number)].outputs[signature][name[0]] = (
+                np.array(json.loads(str(value)), object) if text else value
+            )
     return answers
 
 

@@ -180,7 +180,7 @@ def _check(path: Path, description: dict[str, str], model: Inference | None, pro
         asked = [_questions(raw, probe, codec, search, more) for probe in probes]
     answers = process.replay(path, asked, REPEATS)
     found = Comparison(precision)
-    took = np.median([next(iter(answer.seconds.values())) for answer in answers])
+    took = np.median([answer.seconds for answer in answers])
     live = None
     if model is not None:
         live = Live(model, search) if search else LiveSteps(model)
