@@ -20,7 +20,7 @@ REPLAY = Path(__file__).with_name("replay.py")
 
 
 class Answer(NamedTuple):
-    """What an export answered to one batch: the outputs of each signature, and seconds of the first one's further calls."""
+    """An export's answer to one batch: the outputs of each signature, and seconds of further calls of the first one."""
 
     outputs: dict[str, Arrays]
     seconds: np.ndarray

@@ -6,8 +6,9 @@ Each line of its input is a JSON list, EXPORT, PROBES.npz, ANSWERS.npz, REPEATS;
 object that is empty, or holds the `error`.
 
 PROBES.npz holds, for each batch N and each signature that is asked, the inputs as `N.SIGNATURE.NAME`; an ONNX file has
-one function, whatever that is called. ANSWERS.npz gets the outputs, under such names too, and under `N.SIGNATURE` how
-many seconds each of REPEATS more calls took, of the first signature that a batch is asked. Strings are held as one string, a JSON list.
+one function, whatever that is called. ANSWERS.npz gets the outputs, under such names too, and under `N.SIGNATURE`, of
+the first one of each batch, how many seconds each of REPEATS more calls took. Strings are held as one string, a JSON
+list.
 """
 
 from __future__ import annotations
