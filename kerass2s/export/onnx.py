@@ -115,6 +115,12 @@ def session(model: bytes | str) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
+def run_named(runtime: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Runs an ONNX Runtime session on named inputs, to named outputs."""
+    names = [output.name for output in runtime.get_outputs()]
+    return dict(zip(names, runtime.run(names, inputs), strict=True))
+
+
 def check_onnx(path: str, probes: list[dict[str, np.ndarray]]) -> None:
     """Checks the file against the ONNX standard, reloads it and runs it over each of the inputs."""
     onnx = needed("onnx", "onnx")

@@ -19,7 +19,7 @@ from kerass2s.errors import ExportError
 from kerass2s.export.conversion import OPSET, to_onnx
 from kerass2s.export.describe import describe_model
 from kerass2s.export.graph import source_probe, without_cudnn
-from kerass2s.export.onnx import check_onnx, finished, session
+from kerass2s.export.onnx import check_onnx, finished, run_named, session
 from kerass2s.export.precision import FULL
 from kerass2s.export.recurrent import portable_encoder
 from kerass2s.inference import Inference
@@ -103,12 +103,6 @@ def _check(directory: Path, source: dict[str, np.ndarray]) -> None:
     given = run_named(session(str(directory / ENCODER)), source)
     check_onnx(str(directory / STEP), [given])
     check_onnx(str(directory / STEP), [following(given, run_named(session(str(directory / STEP)), given))])
-
-
-def run_named(runtime: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Runs an ONNX Runtime session on named inputs, to named outputs."""
-    names = [output.name for output in runtime.get_outputs()]
-    return dict(zip(names, runtime.run(names, inputs), strict=True))
 
 
 def following(given: dict[str, np.ndarray], stepped: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

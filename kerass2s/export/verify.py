@@ -145,7 +145,8 @@ def verify(
     model = against if against is None or isinstance(against, Inference) else load_preset(against)
     pairs = zip(artefacts, descriptions, strict=True)
     with FreshProcess() if process is None else nullcontext(process) as fresh:
-        return VerifyReport(tuple(_check(path, description, model, fresh) for path, description in pairs))
+        lives: dict[Any, Live | LiveSteps] = {}
+        return VerifyReport(tuple(_check(path, description, model, fresh, lives) for path, description in pairs))
 
 
 def _artefacts(export: Path) -> list[Path]:
@@ -168,7 +169,14 @@ def _description(path: Path) -> dict[str, str]:
     return read_saved_model_description(path) if path.is_dir() else read_onnx(path)[1]
 
 
-def _check(path: Path, description: dict[str, str], model: Inference | None, process: FreshProcess) -> Check:
+def _check(
+    path: Path,
+    description: dict[str, str],
+    model: Inference | None,
+    process: FreshProcess,
+    lives: dict[Any, Live | LiveSteps],
+) -> Check:
+    """Checks one artefact; `lives` keeps the live graph of each search for the next."""
     codec, precision = described_codec(description), description.get("precision", FULL)
     search = None if is_steps(path) else described_search(description)
     probes = make_probes(codec, search)
@@ -183,7 +191,9 @@ def _check(path: Path, description: dict[str, str], model: Inference | None, pro
     took = np.median([answer.seconds for answer in answers])
     live = None
     if model is not None:
-        live = Live(model, search) if search else LiveSteps(model)
+        if search not in lives:
+            lives[search] = Live(model, search) if search else LiveSteps(model)
+        live = lives[search]
         for probe, questions, answer in zip(probes, asked, answers, strict=True):
             live.compare(probe, questions, answer.outputs, codec, found, REPEATS)
         found.settle()

@@ -19,8 +19,8 @@ from kerass2s.decoding import BeamSearch, GreedySearch, Hypothesis, Rollout, Sea
 from kerass2s.export import export_onnx, export_onnx_steps, export_saved_model, verify
 from kerass2s.export.conversion import graphs
 from kerass2s.export.fresh import Arrays, FreshProcess
-from kerass2s.export.onnx import session
-from kerass2s.export.steps import ENCODER, STEP, run_named
+from kerass2s.export.onnx import run_named, session
+from kerass2s.export.steps import ENCODER, STEP
 from kerass2s.seq2seq import Seq2Seq
 
 LONGEST = 8  # of the outputs
@@ -139,8 +139,9 @@ def assert_exports(
             questions = [{signature: {**batch, **settings}} for batch in batches(model, asked[:share], size)]
             given = [answer.outputs[signature] for answer in fresh.replay(path, questions)]
             assert_same(model, given, expected[:share], asked[:share])
-    report = verify(directory, model, fresh)
-    assert report.ok and len(report.checks) == 2, str(report)
+    if not isinstance(search, GreedySearch):
+        report = verify(directory, model, fresh)
+        assert report.ok and len(report.checks) == 2, str(report)
 
 
 def assert_steps(model: Seq2Seq, asked: list[Any], answers: list[Any], directory: Path, host: SimpleNamespace) -> None:
