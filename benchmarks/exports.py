@@ -1,4 +1,4 @@
-"""The exports of every architecture beside the live model: are the answers the same, how fast are they, how large?
+"""Compares the exports of every architecture with the live model: same answers, speed, size.
 
     python benchmarks/exports.py                                     # the zoo, tiny: identical answers, some minutes
     python benchmarks/exports.py --speed tests/trained/g2p_quickstart  # one trained model: speed and size
@@ -125,11 +125,8 @@ def speed(model: Any, directory: Path) -> None:
             flush=True,
         )
         del kept
-    sizes = [sum(file.stat().st_size for file in path.rglob("*")) for path in (directory / "1",)]
-    weights = 4 * model.count_params()
-    print(
-        f"\n4 bytes x parameters {weights}; SavedModel {sizes[0]}; ONNX {(directory / 'model.onnx').stat().st_size} bytes"
-    )
+    saved, file = sum(each.stat().st_size for each in (directory / "1").rglob("*")), directory / "model.onnx"
+    print(f"\n4 bytes x parameters {4 * model.count_params()}; SavedModel {saved}; ONNX {file.stat().st_size} bytes")
 
 
 def timed(ways: list[Callable[[str], str]], words: list[str]) -> list[float]:
