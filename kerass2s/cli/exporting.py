@@ -133,5 +133,7 @@ def _print_table(report: VerifyReport) -> None:
             named, check.search, check.precision, str(check.probes), same, apart, f"{check.milliseconds:.1f}", live
         )
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 160  # a file has no width of its own to be cut to
     console.print(table)
     console.print("ms: one probe, the median over all probes and repeats after a first call, on this machine now")
