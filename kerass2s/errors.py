@@ -21,3 +21,7 @@ class PresetError(UserError):
 
 class ExportError(UserError):
     """An export that cannot be made, read, or asked for what it does not hold."""
+
+
+class ServingError(UserError):
+    """A server that cannot be reached, does not answer in time, or refuses the request."""

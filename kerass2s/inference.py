@@ -279,8 +279,8 @@ class Inference:
 
         Args:
             path: the directory (SavedModel, the steps) or file (ONNX) to write.
-            format: "tf_saved_model", "onnx", or "onnx_steps" for an encoder and one step of the decoder, without a
-                search.
+            format: "tf_saved_model", "onnx" (ids to ids), "text_onnx" (text to text, by onnxruntime-extensions), or
+                "onnx_steps" for an encoder and one step of the decoder, without a search.
             search: what the export decodes with; None for `GreedySearch()` where the targets are tokens, `Rollout()`
                 where they are vectors.
             opset: of ONNX, the version of its operators; None for 18.

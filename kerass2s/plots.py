@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,24 @@ class AttentionMap(NamedTuple):
     weights: np.ndarray
 
 
+def check_picture(path: str | Path) -> None:
+    """Refuses, before any work is done, what could not be drawn in the end.
+
+    Raises:
+        UserError: The name has not the ending of a picture, or matplotlib is not installed.
+    """
+    endings = _matplotlib("backends.backend_agg").FigureCanvasAgg.get_supported_filetypes()
+    if Path(path).suffix[1:].lower() not in endings:
+        raise UserError(f"The name of a plot ends in one of .{', .'.join(sorted(endings))}. Received: {path}")
+
+
+def _matplotlib(part: str) -> Any:
+    try:
+        return importlib.import_module(f"matplotlib.{part}")
+    except ImportError as error:
+        raise UserError(f"Plots need: pip install 'kerass2s[plots]'. Received: {error}") from error
+
+
 def save_attention(path: str | Path, maps: Sequence[AttentionMap], *, columns: int = 3) -> Path:
     """Draws one labelled heat map for each prediction into a picture file.
 
@@ -44,9 +63,6 @@ def save_attention(path: str | Path, maps: Sequence[AttentionMap], *, columns: i
     Raises:
         UserError: There is nothing to draw, the weights do not cover the tokens, or the file cannot be written.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     if not maps:
         raise UserError("An attention plot needs at least one prediction. Received: none")
     columns = min(columns, len(maps))
@@ -60,7 +76,10 @@ def save_attention(path: str | Path, maps: Sequence[AttentionMap], *, columns: i
     for axis in axes[len(maps) :]:
         axis.set_axis_off()
     figure.colorbar(
-        ScalarMappable(Normalize(0.0, 1.0), COLOUR_MAP), ax=list(axes), label="attention weight", shrink=0.6
+        _matplotlib("cm").ScalarMappable(_matplotlib("colors").Normalize(0.0, 1.0), COLOUR_MAP),
+        ax=list(axes),
+        label="attention weight",
+        shrink=0.6,
     )
     return _save(figure, path)
 
@@ -263,14 +282,11 @@ def save_gradients(path: str | Path, measured: Mapping[str, GradientNorms]) -> P
     Raises:
         UserError: There is nothing to draw, or the file cannot be written.
     """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LogNorm
-
     if not measured:
         raise UserError("A gradient plot needs at least one measurement. Received: none")
     maps = [getattr(each, place) for each in measured.values() for place in PLACES]
     largest = max((norms.max(initial=0.0) for norms in maps), default=0.0) or 1.0
-    scale = LogNorm(largest / 10_000, largest, clip=True)
+    scale = _matplotlib("colors").LogNorm(largest / 10_000, largest, clip=True)
     labels = max(len(each.target_tokens) for each in measured.values())
     columns = max(len(each.source_tokens) for each in measured.values())
     size = (len(measured) * (1.0 + 0.38 * min(max(columns, labels), MOST_TOKENS)), 3 * (1.3 + 0.25 * labels))
@@ -288,7 +304,7 @@ def save_gradients(path: str | Path, measured: Mapping[str, GradientNorms]) -> P
     for axis in axes[:, 0]:
         axis.set_ylabel("loss of")
     figure.colorbar(
-        ScalarMappable(scale, COLOUR_MAP),
+        _matplotlib("cm").ScalarMappable(scale, COLOUR_MAP),
         ax=list(axes.ravel()),
         label="norm of the gradient; grey is exactly 0",
         shrink=0.6,
@@ -302,11 +318,8 @@ def _said(each: GradientNorms) -> list[str]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _matplotlib("figure").Figure(figsize=(width, height), layout="constrained")
+    _matplotlib("backends.backend_agg").FigureCanvasAgg(figure)
     return figure
 
 
@@ -317,6 +330,7 @@ def _plain(token: str) -> str:
 
 def _save(figure: Figure, path: str | Path) -> Path:
     path = Path(path)
+    check_picture(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():

@@ -258,6 +258,8 @@ def _locate(name: Any) -> Path:
     for directory in (path, path / "preset", BUNDLED / path / "preset"):
         if (directory / CONFIG).is_file():
             return directory
+    if path.is_file():
+        raise PresetError(f"A preset is a directory; an export does not become one again. Received: {str(name)!r}")
     if path.is_dir():
         raise PresetError(f"{path}: not a preset directory, it has no {CONFIG}. Received: {str(name)!r}")
     known = ", ".join(names()) or "none yet"

@@ -20,8 +20,9 @@ from kerass2s.data import Pair
 from kerass2s.decoding import GreedySearch, Hypothesis, search_spec
 from kerass2s.errors import ExportError, UserError
 from kerass2s.evaluation import evaluate_texts
-from kerass2s.export import write_manifest
+from kerass2s.export import write_manifest, write_text_onnx
 from kerass2s.export.comparison import TOLERANCE
+from kerass2s.export.describe import read_onnx
 from kerass2s.export.fresh import FreshProcess
 from kerass2s.export.verify import Probe
 from kerass2s.plots import attention_map, save_attention, save_losses
@@ -232,10 +233,11 @@ def _predictions_table(pairs: Sequence[Pair], hypotheses: Sequence[Hypothesis]) 
 def _export(
     model: Seq2Seq, recipe: Recipe, directory: Path, figures: Mapping[str, dict[str, Any]], training: TimedTraining
 ) -> None:
-    """Writes NAME/ as the README describes it: preset, SavedModel, ONNX, card and manifest."""
+    """Writes NAME/ as the README describes it: preset, SavedModel, both ONNX files, card and manifest."""
     model.save_to_preset(directory / "preset")
     model.export(directory / "saved_model" / "1", format="tf_saved_model", search=SEARCH)
     model.export(directory / "model.onnx", format="onnx", search=SEARCH)
+    write_text_onnx(read_onnx(directory / "model.onnx")[0], directory / "model.text.onnx")  # converted once for both
     (directory / "README.md").write_text(_card(model, recipe, figures, training), encoding="utf-8")
     write_manifest(directory)
 
@@ -252,14 +254,18 @@ def _compare(
         ExportError: A string differs, or a score by more than the tolerance.
     """
     batches = [list(words[i : i + BATCH]) for i in range(0, len(words), BATCH)]
-    asked = [{"ids": Probe.of(f"words {i}", batch, model.codec, {}).inputs} for i, batch in enumerate(batches)]
+    ids = [{"ids": Probe.of(f"words {i}", batch, model.codec, {}).inputs} for i, batch in enumerate(batches)]
+    strings = [{"text": {"text": model.codec.request(batch)["text"].numpy()}} for batch in batches]
     found = {}
-    for name in ("saved_model/1", "model.onnx"):
+    for name, asked in (("saved_model/1", ids), ("model.onnx", ids), ("model.text.onnx", strings)):
         texts, scores = [], []
         with FreshProcess() as process:
-            answers = [answer.outputs["ids"] for answer in process.replay(directory / name, asked)]
+            answers = [next(iter(answer.outputs.values())) for answer in process.replay(directory / name, asked)]
         for answer in answers:
-            texts += [model.target_tokenizer.decode(row) for row in answer["target_ids"][:, 0].tolist()]
+            if "best_text" in answer:
+                texts += answer["best_text"].tolist()
+            else:
+                texts += [model.target_tokenizer.decode(row) for row in answer["target_ids"][:, 0].tolist()]
             scores += answer["scores"][:, 0].tolist()
         same = sum(text == row[0].text for text, row in zip(texts, live, strict=True))
         worst = float(np.abs(np.array(scores) - [row[0].score for row in live]).max(initial=0.0))
@@ -320,8 +326,9 @@ To reproduce: `kerass2s quickstart`. Training is by the clock (here {training.se
 
 ## Files
 
-`preset/` to fine-tune, `saved_model/1/` for TensorFlow Serving, `model.onnx` for any ONNX runtime (ids to ids), and
-`manifest.json` with the interface and the SHA-256 of each file.
+`preset/` to fine-tune, `saved_model/1/` for TensorFlow Serving, `model.onnx` for any ONNX runtime (ids to ids),
+`model.text.onnx` for ONNX Runtime with onnxruntime-extensions (text to text), and `manifest.json` with the interface
+and the SHA-256 of each file.
 
 ## Licence
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import keras
@@ -36,6 +36,9 @@ class Seq2Seq(Inference, keras.Model):
         architecture: the name of the zoo entry that built it.
         config: that entry's typed config.
         feeding: what the decoder is fed in training where `compile` does not say.
+
+    Raises:
+        ConfigError: a config that is no dataclass, which no export or preset could write down.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class Seq2Seq(Inference, keras.Model):
         config: Any,
         feeding: Any = None,
     ) -> None:
+        if not is_dataclass(config):
+            raise ConfigError(f"config must be a dataclass of the architecture's settings. Received: {config!r}")
         super().__init__(name=architecture)
         self.encoder = encoder
         self.decoder = decoder

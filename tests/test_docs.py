@@ -46,13 +46,13 @@ def test_an_example_runs_as_it_stands_and_prints_what_it_says(title: str, tmp_pa
     assert done.stdout.strip() == said, done.stderr[-500:]
 
 
-@pytest.mark.parametrize("page", ["training.md", "search.md"])
+@pytest.mark.parametrize("page", ["training.md", "search.md", "migrating-from-tfa.md"])
 def test_the_code_of_a_guide_runs_as_it_stands_and_prints_what_it_says(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL))
-    exec(compile(code, page, "exec"), {"__name__": "guide"})
+    exec(compile(code, page, "exec", dont_inherit=True), {"__name__": "guide"})
     promised = re.findall(r"^( *)print\(.*# (.*)$", code, re.MULTILINE)
     # The one print in a loop runs twice.
     expected = [said for indent, said in promised for _ in range(2 if indent else 1)]

@@ -42,6 +42,7 @@ ORDER = [
     "ensemble",
     "presets",
     "export",
+    "deploy",
     "plots",
     "diagrams",
     "recipes",

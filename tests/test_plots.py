@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 from kerass2s.codec import TextCodec
 from kerass2s.decoding import Hypothesis
 from kerass2s.errors import UserError
-from kerass2s.plots import AttentionMap, attention_map, save_attention, save_exposure, save_gradients, save_losses
+from kerass2s.plots import (
+    AttentionMap,
+    attention_map,
+    check_picture,
+    save_attention,
+    save_exposure,
+    save_gradients,
+    save_losses,
+)
 from kerass2s.text import SentencePieceTokenizer
 from kerass2s.training import Exposure, GradientNorms
 
@@ -87,6 +96,14 @@ def test_weights_that_do_not_cover_the_tokens_are_refused(tmp_path: Path):
         save_attention(tmp_path / "a.png", [AttentionMap("abc", "ab", np.ones((2, 2)))])
 
 
+def test_a_library_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
+    with pytest.raises(UserError, match=r"pip install 'kerass2s\[plots\]'. Received: "):
+        check_picture(tmp_path / "a.png")
+
+
 def test_an_unknown_picture_format_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match=r"Received: .*a\.word"):
         save_losses(tmp_path / "a.word", {"train": [(1, 1.0)]})
+    with pytest.raises(UserError, match=r"ends in one of \..*\.png.*Received: "):
+        save_losses(tmp_path, {"train": [(1, 1.0)]})  # a directory: not its name and .png beside it

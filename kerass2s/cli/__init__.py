@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kerass2s.cli import benchmarking, exporting, inference, listing, training
+from kerass2s.cli import benchmarking, deploying, exporting, inference, listing, training
 from kerass2s.cli.app import app
 
 __all__ = ["app", "main"]
@@ -10,6 +10,7 @@ __all__ = ["app", "main"]
 training.register(app)
 inference.register(app)
 exporting.register(app)
+deploying.register(app)
 listing.register(app)
 benchmarking.register(app)
 

@@ -22,6 +22,8 @@ __all__ = ["app", "examples", "one_line", "progress", "quiet_tensorflow", "stder
 
 def one_line(error: BaseException) -> str:
     """Returns an error's message without line breaks."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"This path cannot be used: {error.strerror}. Received: {str(error.filename)!r}"
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     return " ".join(message.split())
 

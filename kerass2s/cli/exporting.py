@@ -22,6 +22,7 @@ class Format(StrEnum):
     saved_model = "saved_model"
     onnx = "onnx"
     onnx_steps = "onnx_steps"
+    text_onnx = "text_onnx"
 
 
 class Precision(StrEnum):
@@ -49,6 +50,7 @@ def register(app: typer.Typer) -> None:
             "export my_model out/model.onnx --format onnx --lexicon allowed.txt",
             "export my_model out/small.onnx --format onnx --precision int8",
             "export my_model out/steps --format onnx_steps",
+            "export my_model out/model.text.onnx --format text_onnx",
         )
         + searches(),
     )(export)

@@ -100,6 +100,7 @@ def predict(
 
     if not _is_export(model):  # one checks the spec by what it holds
         check_search(search)
+    _check_picture(attention)
     total = count_lines(file)
     if search is None and n_best > 1 and not _is_export(model):
         search = f"beam:{n_best}"
@@ -191,6 +192,7 @@ def evaluate(
     """Evaluate a model on pairs: error rates, BLEU and chrF against any accepted target."""
     if not _is_export(model):  # one checks the spec by what it holds
         check_search(search)
+    _check_picture(curve)
     pairs = _read(file, source, target)
     predictor = _load(model, search, lexicon)
     start = time.perf_counter()
@@ -305,6 +307,7 @@ def calibrate(
     if _is_export(model):
         raise UserError(f"A calibration stands in a preset; calibrate the one it was made from. Received: {model}")
     check_search(search)
+    _check_picture(plot)
     pairs = _read(file, source, target)
     predictor = _load(model, search, None)
     from kerass2s.confidence import Calibration
@@ -353,6 +356,14 @@ def _read(file: str | None, source: str | None, target: str | None) -> list[Pair
         return read_parallel(source, target)
     given = ", ".join(name for name, value in (("FILE", file), ("--source", source), ("--target", target)) if value)
     raise UserError(f"give FILE, or both --source and --target. Received: {given or 'none of them'}")
+
+
+def _check_picture(path: str | None) -> None:
+    """Refuses what could not be drawn before the work that would be lost."""
+    if path is not None:
+        from kerass2s.plots import check_picture
+
+        check_picture(path)
 
 
 def _is_export(model: str) -> bool:

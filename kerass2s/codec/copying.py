@@ -31,7 +31,7 @@ class CopyCodec(TextCodec):
     so the two tokenizers should be of one kind.
     """
 
-    _open: ClassVar[bool] = True
+    open_vocabulary: ClassVar[bool] = True
 
     def __init__(self, architecture: str, source_tokenizer: Any, target_tokenizer: Any) -> None:
         super().__init__(architecture, source_tokenizer, target_tokenizer)

@@ -164,7 +164,7 @@ class TextCodec(TextTargets):
         "source_ids": tf.TensorSpec([None, None], tf.int32, name="source_ids"),
         "source_lengths": tf.TensorSpec([None], tf.int32, name="source_lengths"),
     }
-    _open: ClassVar[bool] = False
+    open_vocabulary: ClassVar[bool] = False
     """Whether every unknown token of a source has an id, which the model itself can copy."""
 
     def __init__(self, architecture: str, source_tokenizer: Any, target_tokenizer: Any) -> None:
@@ -273,7 +273,7 @@ class TextCodec(TextTargets):
         if min(ids, default=0) < 0:
             raise DataError(f"Ids must not be negative. Received: {list(ids)}")
         own, size = self.target_vocabulary, self.target_size
-        places = self.source_tokenizer.split(source, apart=self._open) if max(ids, default=0) >= size else []
+        places = self.source_tokenizer.split(source, apart=self.open_vocabulary) if max(ids, default=0) >= size else []
         # As in the graph, what points past the source spells nothing; no model does that.
         return [own[each] if each < size else "".join(places[each - size : each - size + 1]) for each in ids]
 
@@ -297,10 +297,10 @@ class TextCodec(TextTargets):
 
         Ids beyond the vocabulary are only looked for where the search `copies`.
         """
-        if not (copies or self._open):
+        if not (copies or self.open_vocabulary):
             return super().texts(target_ids, request)
         rows, beams, time = tf.unstack(tf.shape(target_ids))
-        pieces = self.source_tokenizer.tokenize_pieces(request["text"], apart=self._open).to_tensor("")
+        pieces = self.source_tokenizer.tokenize_pieces(request["text"], apart=self.open_vocabulary).to_tensor("")
         pieces = tf.pad(pieces, [[0, 0], [0, 1]], constant_values="")  # what an empty source is asked for
         places = tf.clip_by_value(target_ids - self.target_size, 0, tf.shape(pieces)[1] - 1)
         copied = tf.reshape(tf.gather(pieces, tf.reshape(places, [rows, beams * time]), batch_dims=1), [-1, time])

@@ -100,7 +100,7 @@ class RecurrentDecoder(Decoder):
 
 
 class PostAttentionDecoder(Decoder):
-    """Attention after the recurrence: d_t asks the memory, and tanh(W [c_t; d_t]) is read out (Luong et al. 2015).
+    """Attention after the recurrence: d_t asks the memory, and combine([c_t; d_t]) is read out (Luong et al. 2015).
 
     The recurrence does not see the attention, so training runs all positions at once.
 
@@ -109,13 +109,14 @@ class PostAttentionDecoder(Decoder):
         summary_size: M' of the encoder's summary.
         memory_size: M of the encoder's memory.
         attention: an Attention whose query is d_t.
+        combine: makes what is read out, tanh(W [c_t; d_t]) in the paper's equation 5.
         cell: "lstm" or "gru".
         units: U.
         layers: depth of the stack.
         dropout: rate on the input of each layer and of the output layer, in training only; or a `Dropping`.
         residual: the first layer whose input is added to its output, counted from 0; 0 for none.
         bridge: "pass", "dense" or "zero".
-        tie_embeddings: predict by the target's embedding, which must be of width U.
+        tie_embeddings: predict by the target's embedding, which must be as wide as what `combine` makes.
 
     Raises:
         ConfigError: an unknown cell or bridge, or nothing to tie.
@@ -127,6 +128,7 @@ class PostAttentionDecoder(Decoder):
         summary_size: int,
         memory_size: int,
         attention: Attention,
+        combine: keras.layers.Dense,
         *,
         cell: str,
         units: int,
@@ -140,7 +142,6 @@ class PostAttentionDecoder(Decoder):
         embedding = elements.embedding("target")
         stack = RecurrentStack(cell, units, layers, dropout, residual)
         to_state = choose("bridge", bridge, BRIDGES)(stack.sizes)
-        combine = keras.layers.Dense(units, activation="tanh", name="combine")
         dropped = stack.dropping.layer("output_dropout")
         to_logits = to_predictions(elements.size, embedding if tie_embeddings else None)
 

@@ -14,6 +14,7 @@ from kerass2s.errors import ConfigError
 from kerass2s.export.describe import needed
 from kerass2s.export.quiet import quiet
 from kerass2s.export.recurrent import HANDLERS
+from kerass2s.export.strict import suit
 
 OPSET = 18
 """The newest that tf2onnx writes; ONNX's own converter takes it on from there."""
@@ -77,6 +78,7 @@ def tidy(graph: Any) -> None:
     two tables that are each other's transpose one is. Names are short.
     """
     _read_from_outside(graph)
+    suit(graph)
     _share_equal(graph)
     _share_transposed(graph)
     _shorten_names(graph)

@@ -120,6 +120,11 @@ def described_search(description: dict[str, str]) -> Search:
         raise ExportError(f"The export does not say how it searches. Received: {first_line(error)}") from error
 
 
+def reads_text(description: dict[str, str]) -> bool:
+    """Tells whether the described function takes texts as they are, as the ONNX file from text to text does."""
+    return "text" in json.loads(description["inputs"])
+
+
 def raw_signature(description: dict[str, str]) -> str:
     """Returns the name of a SavedModel's signature that has the inputs and outputs of the description."""
     return "ids_with_settings" if "target_ids" in json.loads(description["outputs"]) else "serving_default"
@@ -164,7 +169,9 @@ def _check_seal(path: Path, description: dict[str, str], content: bytes = b"") -
     if sealed(description, content) != description:
         raise ExportError(f"{path}: damaged, its checksum does not fit. Received: {description['sha256']}")
     if description["format"] != FORMAT:
-        raise ExportError(f"{path}: this version reads format {FORMAT}. Received: {description['format']!r}")
+        raise ExportError(
+            f"{path}: this version reads format {FORMAT}; export the preset again. Received: {description['format']!r}"
+        )
 
 
 def read_saved_model_description(path: str | Path) -> dict[str, str]:
@@ -211,9 +218,18 @@ def read_onnx(path: str | Path) -> tuple[Any, dict[str, str]]:
         model = onnx.load_model(path)
     except Exception as error:  # protobuf's class, which differs between its implementations
         raise ExportError(f"{path}: damaged, or not an ONNX file. Received: {first_line(error)}") from error
+    _check_seal(path, {entry.key: entry.value for entry in model.metadata_props}, onnx_content(model))
+    return model, onnx_description(model)
+
+
+def onnx_description(model: Any) -> dict[str, str]:
+    """Returns the description of an `onnx.ModelProto`; one that reads text holds its tokenizer in a node alone."""
     description = {entry.key: entry.value for entry in model.metadata_props}
-    _check_seal(path, description, onnx_content(model))
-    return model, description
+    held = [node for node in model.graph.node if node.op_type == "SentencepieceTokenizer"]
+    if held and "source_sentencepiece" not in description:
+        (content,) = (attribute.s for attribute in held[0].attribute if attribute.name == "model")
+        description["source_sentencepiece"] = packed(content)
+    return description
 
 
 def write_onnx_description(model: Any, description: dict[str, str]) -> None:

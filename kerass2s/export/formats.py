@@ -12,12 +12,14 @@ from kerass2s.errors import ConfigError
 from kerass2s.export.onnx import export_onnx
 from kerass2s.export.saved_model import export_saved_model
 from kerass2s.export.steps import export_onnx_steps
+from kerass2s.export.text_onnx import export_text_onnx
 from kerass2s.inference import Inference
 
 FORMATS: dict[str, Callable[..., None]] = {
     "tf_saved_model": export_saved_model,
     "onnx": export_onnx,
     "onnx_steps": export_onnx_steps,
+    "text_onnx": export_text_onnx,
 }
 
 

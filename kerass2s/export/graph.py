@@ -85,3 +85,24 @@ def without_cudnn(model: Inference) -> Iterator[None]:
     finally:
         for layer, value in zip(layers, before, strict=True):
             layer.use_cudnn = value
+
+
+def refuse_cudnn(function: Any) -> None:
+    """Refuses a traced function that would run on a GPU with cuDNN alone.
+
+    `without_cudnn` reaches the layers that Keras tracks; this one looks at what was traced, wherever it came from.
+
+    Args:
+        function: a concrete function of TensorFlow.
+
+    Raises:
+        ExportError: an operator of cuDNN is in it, or in a function that it calls.
+    """
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
+    found = sorted({node.op for node in nodes if "Cudnn" in node.op})
+    if found:
+        raise ExportError(
+            f"An operator of cuDNN would end up in the export, which then ran on a GPU alone; "
+            f"make the layer with use_cudnn=False. Received: {', '.join(found)}"
+        )

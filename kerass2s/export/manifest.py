@@ -13,7 +13,14 @@ from kerass2s.export.steps import ENCODER, STEP
 
 MANIFEST = "manifest.json"
 SPECIAL_IDS = ("pad_id", "unknown_id", "start_id", "end_id")
-VERSIONS = ("kerass2s_version", "keras_version", "tensorflow_version", "tf2onnx_version", "opset")
+VERSIONS = (
+    "kerass2s_version",
+    "keras_version",
+    "tensorflow_version",
+    "tf2onnx_version",
+    "onnxruntime_extensions_version",
+    "opset",
+)
 
 
 def saved_models(directory: Path) -> list[Path]:
@@ -22,8 +29,8 @@ def saved_models(directory: Path) -> list[Path]:
 
 
 def onnx_files(directory: Path) -> list[Path]:
-    """Returns the ids-to-ids ONNX files of an exported directory."""
-    return sorted(file for file in directory.glob("*.onnx") if not file.name.endswith(".text.onnx"))
+    """Returns the ONNX files of an exported directory."""
+    return sorted(file for file in directory.glob("*.onnx") if file.is_file())
 
 
 def onnx_steps(directory: Path) -> list[Path]:

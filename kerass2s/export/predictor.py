@@ -23,8 +23,10 @@ from kerass2s.export.describe import (
     raw_signature,
     read_onnx,
     read_saved_model_description,
+    reads_text,
 )
-from kerass2s.export.onnx import session
+from kerass2s.export.manifest import onnx_files
+from kerass2s.export.onnx import session, uses_extensions
 from kerass2s.export.saved_model import load_signatures
 from kerass2s.inference import WINDOW, Inference, answered
 from kerass2s.presets import load_preset
@@ -34,6 +36,8 @@ Run = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 
 Sources = Sequence[Any] | Iterator[Any]
 Answers = list[Any] | Iterator[Any]
+
+NO_NULL = "\ufdd0"  # a code point for such uses, never a character: no tokenizer knows it
 
 
 class Predictor(Protocol):
@@ -104,7 +108,8 @@ class ExportPredictor:
         path: where it was loaded from.
         description: what the export says of itself; see `describe`.
         search: the spec of the search that it holds, or of one that differs only in what the export takes as inputs.
-        run: the raw function: ids to ids, or values for the one or the other.
+        run: the raw function: ids to ids, or values for the one or the other; or, of an ONNX file from text to text,
+            texts to texts and ids.
     """
 
     def __init__(self, path: Path, description: dict[str, str], run: Run, search: str | None) -> None:
@@ -151,11 +156,26 @@ class ExportPredictor:
         return answered(self.codec, sources, self._run_batch, self.codec.best, batch_size, window)
 
     def _run_batch(self, sources: Sequence[Any]) -> dict[str, np.ndarray]:
-        source, lengths = padded(self.codec.rows(sources))
+        ask = self._ask_texts if reads_text(self.description) else self._ask
         try:
-            return self.run({self.codec.source_name: source, "source_lengths": lengths, **self._settings})
+            return ask(sources)
         except Exception as error:  # whatever the runtime raises
             raise ExportError(f"{self.path}: the runtime failed. Received: {first_line(error)}") from error
+
+    def _ask(self, sources: Sequence[Any]) -> dict[str, np.ndarray]:
+        source, lengths = padded(self.codec.rows(sources))
+        return self.run({self.codec.source_name: source, "source_lengths": lengths, **self._settings})
+
+    def _ask_texts(self, sources: Sequence[str]) -> dict[str, np.ndarray]:
+        """Asks with the texts; the runtime would end them at a null character, so another unknown one goes there."""
+        asked = np.array([text.replace("\0", NO_NULL) for text in sources], object)
+        found = self.run({"text": asked, **self._settings})
+        back = [NO_NULL if "\0" in text else "" for text in sources]  # where it was copied
+        texts = [
+            [(text.replace(each, "\0") if each else text).encode() for text in row]
+            for row, each in zip(found["texts"], back, strict=True)
+        ]
+        return {**found, "text": np.array(texts, object).reshape(found["texts"].shape)}
 
 
 def _held_search(path: Path, description: dict[str, str], asked: str | None, codec: Codec) -> Search:
@@ -197,9 +217,19 @@ def load_predictor(path: str | os.PathLike[str] | Inference, *, search: str | No
             return load_onnx(place, search=search)
         if is_saved_model(place):
             return load_saved_model(place, search=search)
+        _check_one(place)
     wanted = None if search is None else parse_search(search)
     model = path if isinstance(path, Inference) else load_preset(path)
     return LivePredictor(model, wanted or model.codec.search())
+
+
+def _check_one(directory: Path) -> None:
+    """Refuses a directory of exports that has no preset, such as one that TensorFlow Serving is pointed at."""
+    if any((directory / name).exists() for name in ("preset", "config.json")):
+        return
+    versions = {file.parent for where in ("*", "saved_model/*") for file in directory.glob(f"{where}/saved_model.pb")}
+    if held := sorted(str(path) for path in [*versions, *onnx_files(directory)]):
+        raise ExportError(f"The directory holds exports: name one, such as {held[0]}. Received: {str(directory)!r}")
 
 
 def is_saved_model(path: Path) -> bool:
@@ -212,7 +242,7 @@ def load_onnx(path: str | os.PathLike[str], *, search: str | None = None) -> Exp
     path = Path(path)
     model, description = read_onnx(path)
     try:
-        runtime = session(model.SerializeToString())
+        runtime = session(model.SerializeToString(), uses_extensions(model))
     except ExportError:
         raise
     except Exception as error:  # ONNX Runtime's classes of error derive from Exception alone

@@ -39,9 +39,21 @@ def load_onnx(path: str) -> Callable[[Inputs], Outputs]:
     """Returns the function of an ONNX file, which has no signatures."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    with open(path, "rb") as file:
+        if b"ai.onnx.contrib" in file.read():  # from text to text
+            sys.setdlopenflags(sys.getdlopenflags() | os.RTLD_DEEPBIND)  # or it would take TensorFlow's protobuf
+            import onnxruntime_extensions
+
+            options.register_custom_ops_library(onnxruntime_extensions.get_library_path())
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+
+    def run(inputs: Inputs) -> Outputs:
+        inputs = {name: np.array(value, object if isinstance(value, list) else None) for name, value in inputs.items()}
+        return {name: storable(value) for name, value in zip(names, session.run(names, inputs), strict=True)}
+
+    return run
 
 
 def load_steps(directory: str) -> Run:
@@ -89,7 +101,8 @@ def storable(value: np.ndarray) -> np.ndarray:
     """Returns an array of strings as one string of JSON: NumPy's own lose null characters at the end of a text."""
     if value.dtype != object:
         return value
-    return np.array(json.dumps(np.vectorize(bytes.decode, otypes=[object])(value).tolist()))
+    texts = [text if isinstance(text, str) else text.decode() for text in value.flat]
+    return np.array(json.dumps(np.array(texts, object).reshape(value.shape).tolist()))
 
 
 def replay(export: str, probes_file: str, answers_file: str, repeats: int) -> None:

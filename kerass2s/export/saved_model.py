@@ -6,7 +6,7 @@ import inspect
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,18 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec import Codec
+from kerass2s.data.padding import padded
 from kerass2s.decoding import Search
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import describe, first_line, needed, write_saved_model_description
-from kerass2s.export.graph import ids_graph, inputs_spec, probe, without_cudnn
+from kerass2s.export.graph import ids_graph, inputs_spec, refuse_cudnn, without_cudnn
 from kerass2s.export.quiet import quiet
 from kerass2s.inference import Inference
 
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
+LOGS = "tensorflow_serving.apis.prediction_log_pb2"
+WARMUP_SHAPES = ((1, 1), (1, 8), (1, 30), (8, 20), (32, 10))
+"""The warm-up requests as (rows, length of the longest): a short, a usual and a long source, and batches."""
 
 
 def export_saved_model(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
@@ -37,6 +41,8 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
         ids_with_settings      length_penalty, temperature, seed. TensorFlow Serving fills in what a request leaves out
                                (the defaults are in the signature); Python wants them all
 
+    TensorFlow Serving replays requests of several lengths and batches when it loads the model; see `WARMUP_SHAPES`.
+
     Where sources are vectors, all take source_values and source_lengths. Where targets are vectors, there is one:
 
         serving_default   source_values, source_lengths, horizon int32 [] -> target_values
@@ -47,18 +53,22 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
         search: the search that goes into the file.
 
     Raises:
-        ExportError: something else is at the path, or an extra is not installed.
+        ExportError: something else is at the path, an extra is not installed, or the model has a layer for GPUs alone.
+        OSError: the path cannot be written.
     """
     path = Path(path)
     _check_target(path)
+    needed(LOGS, "serving")  # what would fail in the end is tried first
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         made.chmod(0o755)
         with quiet(), without_cudnn(model):
             signatures, outputs = _signatures(model, search)
+            for signature in signatures.values():
+                refuse_cudnn(signature.get_concrete_function())
             tf.saved_model.save(_module(signatures), str(made), signatures=signatures)
-        _write_warmup(made / WARMUP_REQUESTS, signatures, model.codec, probe(model.codec, search, 1))
+        _write_warmup(made / WARMUP_REQUESTS, signatures, model.codec)
         write_saved_model_description(made, describe(model, search, outputs))
         if path.exists():
             shutil.rmtree(path)
@@ -137,21 +147,35 @@ def _module(signatures: dict[str, Any]) -> tf.Module:
 # === Warm-up ===
 
 
-def _write_warmup(file: Path, signatures: dict[str, Any], codec: Codec, inputs: dict[str, np.ndarray]) -> None:
-    """Writes one request per signature, as TensorFlow Serving replays them when it loads the model.
+def _write_warmup(file: Path, signatures: dict[str, Any], codec: Codec) -> None:
+    """Writes the requests that TensorFlow Serving replays when it loads the model: each shape to each signature.
 
-    Each is fed what it takes of the raw `inputs` and of a request of the codec.
+    A signature that takes a number for the whole request (`max_length`, say) is left out where there are others: a
+    server that batches refuses such requests, and a refused warm-up request keeps the model from loading.
     """
-    known = {**inputs, **codec.request([codec.example(np.random.default_rng(0), 4)])}
+    requests = list(_warmup_inputs(codec))
+    whole = {name for name, made in signatures.items() if any(not spec.shape.rank for spec in made.input_signature)}
     file.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for name, signature in signatures.items():
-            taken = {spec.name: known[spec.name] for spec in signature.input_signature}
-            writer.write(_request(name, taken).SerializeToString())
+        for name in sorted(signatures.keys() - whole or signatures.keys()):
+            names = [spec.name for spec in signatures[name].input_signature]
+            for known in requests:
+                taken = {each: known[each] for each in names if each in known}
+                writer.write(_request(name, taken).SerializeToString())
+
+
+def _warmup_inputs(codec: Codec) -> Iterator[dict[str, Any]]:
+    """Yields requests of each of `WARMUP_SHAPES`, once as the codec's request and once as what the encoder reads."""
+    random = np.random.default_rng(0)
+    for rows, length in WARMUP_SHAPES:
+        # From the longest to the shortest, so that there is padding, as there is in the batches of a server.
+        sources = [codec.example(random, max(1, length - 2 * row)) for row in range(rows)]
+        source, lengths = padded(codec.rows(sources))
+        yield {**codec.request(sources), codec.source_name: source, "source_lengths": lengths}
 
 
 def _request(signature: str, inputs: dict[str, Any]) -> Any:
-    logs = needed("tensorflow_serving.apis.prediction_log_pb2", "serving")
+    logs = needed(LOGS, "serving")
     log = logs.PredictionLog()
     request = log.predict_log.request
     request.model_spec.name = "kerass2s"

@@ -22,9 +22,10 @@ from kerass2s.export.describe import (
     raw_signature,
     read_onnx,
     read_saved_model_description,
+    reads_text,
 )
 from kerass2s.export.fresh import Arrays, FreshProcess
-from kerass2s.export.live import Live, LiveSteps
+from kerass2s.export.live import TEXT, Live, LiveSteps
 from kerass2s.export.manifest import MANIFEST, check_manifest, onnx_files, onnx_steps, saved_models
 from kerass2s.export.precision import FULL
 from kerass2s.export.predictor import is_saved_model
@@ -183,7 +184,7 @@ def _check(
     if search is None:
         asked = [{"steps": _asked_steps(probe, description, codec)} for probe in probes]
     else:
-        raw = raw_signature(description)
+        raw = TEXT if reads_text(description) else raw_signature(description)
         more = path.is_dir() and raw != "serving_default"  # ONNX has one function, and vectors one signature
         asked = [_questions(raw, probe, codec, search, more) for probe in probes]
     answers = process.replay(path, asked, REPEATS)
@@ -254,10 +255,10 @@ def _moved(value: np.ndarray, by: int) -> np.ndarray:
 
 def _questions(raw: str, probe: Probe, codec: Codec, search: Search, more: bool) -> dict[str, Arrays]:
     """Returns what the signatures of an export are asked, by signature: the raw one and, if there are more, all."""
-    if not more:
-        return {raw: probe.inputs}
     request = {name: value.numpy() for name, value in codec.request(probe.sources).items()}
     settings = {name: probe.inputs[name] for name in codec.settings(search)}
+    if not more:
+        return {raw: {**request, **settings} if raw == TEXT else probe.inputs}
     return {
         raw: probe.inputs,
         "ids": {name: probe.inputs[name] for name in codec.source_spec},

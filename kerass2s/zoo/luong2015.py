@@ -36,8 +36,10 @@ class Config:
     `attention` is the score of equation 8: "dot", "general" or "concat". `alignment` is "global" (section 3.1) or
     "local_p" (section 3.2: a predicted position, `window` D to each side, equations 9 and 10). With `input_feeding`
     (section 3.3) the attentional vector of equation 5 is part of the next step's input; without it training runs all
-    positions at once. The encoder may read both ways and the layers may have residual connections, which the paper's
-    do not. The paper's `bridge` passes the encoder's final states on, which needs two stacks of one shape.
+    positions at once. `activation` of that vector is the paper's "tanh", or "linear", as where TensorFlow Addons'
+    AttentionWrapper has an `attention_layer_size`. The encoder may read both ways and the layers may have residual
+    connections, which the paper's do not. The paper's `bridge` passes the encoder's final states on, which needs two
+    stacks of one shape.
 
     No part of the paper, and off: `recurrent_dropout` and `variational_dropout` hold one mask a sequence (Gal and
     Ghahramani 2016); `tie_embeddings` predicts by the target's embedding (Press and Wolf 2017), whose `embedding_size`
@@ -56,6 +58,7 @@ class Config:
     alignment: str = "global"
     window: int = 10
     input_feeding: bool = False
+    activation: str = "tanh"
     bridge: str = "dense"
     dropout: float = 0.1
     recurrent_dropout: float = 0.0
@@ -102,17 +105,19 @@ def build(config: Config, codec: TextCodec) -> tuple[RecurrentEncoder, Decoder]:
     attention = choose("attention", config.attention, SCORES)(config.units)
     if choose("alignment", config.alignment, {"global": False, "local_p": True}):
         attention = LocalAttention(attention, config.units, config.window)
+    activation = choose("activation", config.activation, {"tanh": "tanh", "linear": None})
+    combine = keras.layers.Dense(config.units, activation, name="combine")
     target = Tokens(codec.target_size, config.embedding_size)
     ends = {"bridge": config.bridge, "tie_embeddings": config.tie_embeddings}
     if not config.input_feeding:
         return encoder, PostAttentionDecoder(
-            target, summary_size, memory_size, attention, **sizes, layers=config.decoder_layers, **ends
+            target, summary_size, memory_size, attention, combine, **sizes, layers=config.decoder_layers, **ends
         )
     cell = FeedingCell(
         RecurrentStack(**sizes, layers=config.decoder_layers),
         attention,
         memory_size,
-        feed=keras.layers.Dense(config.units, activation="tanh", name="combine"),
+        feed=combine,
     )
     readout = Readout(target.size, dropout=dropping)
     return encoder, AttentionalDecoder(target, summary_size, cell, readout, **ends)

@@ -13,6 +13,7 @@ import kerass2s
 from kerass2s import recipes, zoo
 
 COMMANDS = ["quickstart", "list", "train", "evaluate", "predict", "score", "export", "verify", "benchmark"]
+HOSTS = ["web", "tf-serving", "triton", "mlserver"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -20,6 +21,14 @@ def test_every_command_explains_itself_with_an_example(run, command: str):
     result = run(command, "--help")
     assert result.exit_code == 0
     assert f"kerass2s {command}" in result.stdout.split("Examples:")[1]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_every_host_of_deploy_explains_itself_with_an_example(run, host: str):
+    result = run("deploy", host, "--help")
+    assert result.exit_code == 0
+    assert f"kerass2s deploy {host}" in result.stdout.split("Examples:")[1]
+    assert host in run("deploy", "--help").stdout
 
 
 def test_help_names_every_command_and_version_is_the_packages(run):
@@ -43,6 +52,10 @@ def test_help_names_every_command_and_version_is_the_packages(run):
         ["train", "no_such_recipe", "--out", "x"],
         ["quickstart", "--minutes", "0"],
         ["verify", "no_such_export"],
+        ["deploy"],
+        ["deploy", "tf-serving", "no_such_export", "--out", "x"],
+        ["deploy", "triton", "no_such_export", "--out", "x"],
+        ["deploy", "mlserver", "a/b=no_such_export", "--out", "x"],
     ],
 )
 def test_wrong_arguments_are_refused(refuses, arguments: list[str]):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 
-@pytest.mark.parametrize(("format", "name"), [("saved_model", "saved/1"), ("onnx", "model.onnx")])
+@pytest.mark.parametrize(
+    ("format", "name"), [("saved_model", "saved/1"), ("onnx", "model.onnx"), ("text_onnx", "model.text.onnx")]
+)
 def test_an_export_verifies_against_its_preset(run, home: Path, tmp_path: Path, format: str, name: str):
     out = tmp_path / name
     made = run("export", home / "preset", out, "--format", format, "--search", "beam:2,max_length=12")
@@ -51,3 +54,18 @@ def test_bad_requests_are_refused(refuses, home: Path, tmp_path: Path):
     (tmp_path / "cut.onnx").write_bytes((home / "model.onnx").read_bytes()[:2000])
     assert "cut.onnx" in refuses("verify", tmp_path / "cut.onnx")
     refuses("verify", home / "model.onnx", "--against", "no_such_preset")
+    line = refuses("export", home / "model.onnx", tmp_path / "a.onnx", "--format", "onnx")
+    assert "A preset is a directory; an export does not become one again" in line
+    line = refuses("export", home / "preset", home / "pairs.tsv" / "1", "--format", "saved_model")
+    assert line.startswith("error: This path cannot be used: ")
+    # The work is not done first, and then lost.
+    refuses("predict", home / "model.onnx", home / "pairs.tsv", "--attention", tmp_path)
+    refuses("evaluate", home / "model.onnx", home / "pairs.tsv", "--risk-coverage", tmp_path / "risk.word")
+
+
+def test_a_directory_of_exports_says_what_is_in_it(refuses, home: Path, tmp_path: Path):
+    shutil.copytree(home / "saved_model", tmp_path / "saved_model" / "1")
+    (tmp_path / "a_directory.onnx").mkdir()
+    for where in (tmp_path, tmp_path / "saved_model"):
+        line = refuses("predict", where, home / "pairs.tsv")
+        assert f"holds exports: name one, such as {tmp_path / 'saved_model' / '1'}. " in line

@@ -79,10 +79,11 @@ def test_quickstart_does_the_whole_job_on_a_few_words(run, tmp_path: Path):
     assert result.exit_code == 0, result.output
     assert "split by word" in result.stdout
     assert "word error rate" in result.stdout
-    assert result.stdout.count("20 of 20") == 2
+    assert result.stdout.count("20 of 20") == 3
     made = {path.relative_to(tmp_path / "quick").as_posix() for path in (tmp_path / "quick").rglob("*")}
     name = "g2p_quickstart"
-    expected = {"preset/config.json", "saved_model/1/saved_model.pb", "model.onnx", "README.md", "manifest.json"}
+    expected = {"preset/config.json", "saved_model/1/saved_model.pb", "model.onnx", "model.text.onnx"}
+    expected |= {"README.md", "manifest.json"}
     assert {f"{name}/{each}" for each in expected} | {"attention.png", "loss.png"} <= made
     assert run("verify", tmp_path / "quick" / name).exit_code == 0
 

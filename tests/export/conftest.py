@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import keras
@@ -59,3 +61,16 @@ def exported(live: Seq2Seq, search: BeamSearch, once: Callable[[str, Callable[[P
         write_manifest(directory)
 
     return once("exported", fill)
+
+
+@pytest.fixture(scope="session")
+def pretend_gpu() -> Callable[[], AbstractContextManager[None]]:
+    """Lets Keras think, for a while, that there is a GPU: its layers then trace cuDNN's operator wherever they may."""
+
+    @contextmanager
+    def pretend() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys.modules["keras.src.backend.tensorflow.rnn"], "_is_gpu_available", lambda: True)
+            yield
+
+    return pretend

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -91,6 +92,25 @@ def test_a_file_that_does_not_run_is_not_kept(live: Seq2Seq, tmp_path: Path, mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_is_refused(live: Seq2Seq, tmp_path: Path):
-    with pytest.raises(ExportError, match=r"is a file\. Received: "):
-        export_onnx(live, tmp_path, GreedySearch())
+@pytest.mark.parametrize("name", ["", "directory.onnx", "notes.txt"])
+def test_what_is_no_onnx_file_is_refused_and_kept(live: Seq2Seq, tmp_path: Path, name: str):
+    (tmp_path / "directory.onnx").mkdir()
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
+    with pytest.raises(ExportError, match=r"ends in \.onnx\. Received: "):
+        export_onnx(live, tmp_path / name, GreedySearch())
+    assert (tmp_path / "notes.txt").read_text("utf-8") == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(live: Seq2Seq, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(room, "convert", lambda *_: pytest.fail("it was converted first"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        export_onnx(live, tmp_path / "file" / "model.onnx", GreedySearch())
+
+
+def test_a_runtime_that_is_not_installed_is_told_before_the_work(live: Seq2Seq, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(room, "convert", lambda *_: pytest.fail("it was converted first"))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ExportError, match=r"pip install 'kerass2s\[onnx\]'"):
+        export_onnx(live, tmp_path / "model.onnx", GreedySearch())
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from kerass2s.errors import ExportError
 from kerass2s.export import export_saved_model
 from kerass2s.export.describe import read_saved_model_description
 from kerass2s.export.graph import without_cudnn
+from kerass2s.export.saved_model import WARMUP_SHAPES, _signatures
 from kerass2s.seq2seq import Seq2Seq
 
 
@@ -59,13 +62,31 @@ def test_ids_of_any_shape(loaded: Any, shape: tuple[int, int]):
 
 def test_warm_up_requests_run(loaded: Any, exported: Path):
     file = exported / "saved_model" / "1" / "assets.extra" / "tf_serving_warmup_requests"
-    asked = set()
+    asked: dict[str, list[tuple[int, ...]]] = {}
     for record in tf.data.TFRecordDataset(str(file)):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
         loaded.signatures[request.model_spec.signature_name](**inputs)
-        asked.add(request.model_spec.signature_name)
-    assert asked == {"serving_default", "n_best", "ids", "ids_with_settings", "n_best_with_settings"}
+        first = inputs.get("source_ids", inputs.get("text"))
+        asked.setdefault(request.model_spec.signature_name, []).append(tuple(first.shape))
+    # A server that batches refuses a signature with a number for the whole request, and then does not load the model.
+    assert asked.keys() == {"serving_default", "n_best", "ids"}
+    assert asked["n_best"] == asked["serving_default"] == [(rows,) for rows, _ in WARMUP_SHAPES]
+    assert [rows for rows, _ in asked["ids"]] == [rows for rows, _ in WARMUP_SHAPES]
+    assert len({time for _, time in asked["ids"]}) > 3
+
+
+@pytest.mark.parametrize("architecture", ["luong2015", "pointer_generator2017"])
+def test_what_it_takes_from_tensorflow_text_is_what_a_server_has(tiny: Callable[[str], Seq2Seq], architecture: str):
+    """Those that docs/deploying.md looked up in the library that TensorFlow Serving links."""
+    signatures, _ = _signatures(tiny(architecture), GreedySearch(max_length=3))
+    graphs = [signature.get_concrete_function().graph.as_graph_def() for signature in signatures.values()]
+    nodes = [
+        node for graph in graphs for node in (*graph.node, *(n for f in graph.library.function for n in f.node_def))
+    ]
+    found = {node.op for node in nodes if "entencepiece" in node.op or "TFText" in node.op}
+    page = (Path(__file__).parents[2] / "docs" / "deploying.md").read_text("utf-8")
+    assert len(found) >= 3 and all(f"`{each}`" in page for each in found)
 
 
 def test_it_describes_itself(exported: Path, live: Seq2Seq):
@@ -82,6 +103,13 @@ def test_tracing_takes_the_path_that_every_device_has(live: Seq2Seq):
     with without_cudnn(live):
         assert layers and not any(layer.use_cudnn for layer in layers)
     assert [layer.use_cudnn for layer in layers] == before
+
+
+def test_an_extra_that_is_not_installed_is_told_before_the_work(live: Seq2Seq, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis.prediction_log_pb2", None)
+    with pytest.raises(ExportError, match=r"pip install 'kerass2s\[serving\]'"):
+        export_saved_model(live, tmp_path / "made" / "1", GreedySearch())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_one_is_replaced_and_anything_else_is_kept(exported: Path, live: Seq2Seq, tmp_path: Path):

@@ -200,6 +200,12 @@ def test_unknown_presets_and_formats_are_refused(make, tmp_path: Path) -> None:
         make().export(tmp_path / "x", format="tflite")
 
 
+def test_a_config_that_nothing_could_write_down_is_refused(make) -> None:
+    made = make("luong2015")
+    with pytest.raises(UserError, match=r"config must be a dataclass .*Received: None"):
+        Seq2Seq(made.encoder, made.decoder, codec=made.codec, architecture="mine", config=None)
+
+
 def test_unknown_settings_are_refused(source_tokenizer, target_tokenizer) -> None:
     tokenizers = {"source_tokenizer": source_tokenizer, "target_tokenizer": target_tokenizer}
     for settings, message in [

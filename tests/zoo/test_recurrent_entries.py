@@ -157,6 +157,15 @@ def test_luong2015_feeds_the_attentional_vector_to_the_next_step(make) -> None:
     assert np.abs(steps[0] - steps[1]).max() > 1e-4
 
 
+@pytest.mark.parametrize("activation", ["tanh", "linear"])
+def test_luong2015_bends_its_attentional_vector_or_not(make, activation: str) -> None:
+    model = make("luong2015", activation=activation)
+    inputs = {**SOURCE, "target_ids": FED[:, None]}
+    before, kernel = model(inputs), model.decoder.get_layer("combine").kernel
+    kernel.assign(100 * kernel)  # biases are 0 in a fresh model
+    assert np.allclose(model(inputs), 100 * before, rtol=1e-3) == (activation == "linear")
+
+
 def test_luong2015_reverses_the_source_but_not_the_memory(make) -> None:
     forward, reverse = (make("luong2015", reverse_source=way, bidirectional=False) for way in (False, True))
     reverse.set_weights(forward.get_weights())
@@ -173,6 +182,7 @@ def test_luong2015_reverses_the_source_but_not_the_memory(make) -> None:
     [
         ({"attention": "cosine"}, "attention must be one of dot, general, concat"),
         ({"alignment": "local_m"}, "alignment must be one of global, local_p"),
+        ({"activation": "relu"}, "activation must be one of tanh, linear"),
         ({"attention": "dot"}, "as wide as the query, 12"),
         ({"bridge": "pass"}, "bridge 'pass' needs a summary of size 24"),
     ],
