@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("TF_BUILD", "tests")  # importing OpenVINO sends statistics of its use, but not from a build
 
 import hypothesis
 import keras

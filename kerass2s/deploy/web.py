@@ -50,7 +50,8 @@ def write_page(
     Raises:
         ConfigError: there are no models, two have one name, or a name cannot be part of an address.
         UserError: there is no such file (PresetError: no such preset).
-        ExportError: a model does not go from text to text, or onnxruntime-web's files are not to be had.
+        ExportError: a model does not go from text to text, its file does not take ids (`text_onnx` takes strings), or
+            onnxruntime-web's files are not to be had.
     """
     places, parts = named(models, _find_model), _parts(_runtime(runtime))
     offered = _offered(examples, places)
@@ -115,6 +116,9 @@ def _place_model(model: Path, target: Path) -> None:
     if model.suffix == ".onnx":
         _, description = read_onnx(model)
         _check_text(model, [side for side in ("source", "target") if f"{side}_sentencepiece" in description])
+        inputs = list(json.loads(description["inputs"]))
+        if "source_ids" not in inputs:
+            raise ExportError(f"{model}: the page takes ONNX files from ids to ids. Received: one that takes {inputs}")
         _copy(model, target)
         return
     live = load_preset(model)

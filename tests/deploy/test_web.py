@@ -210,6 +210,10 @@ def test_what_cannot_be_shown_is_refused_and_leaves_the_page_as_it_was(
     monkeypatch.setattr(web, "load_preset", lambda name: speech)
     with pytest.raises(ExportError, match=r"from text to text. Received: text as \['target'\]"):
         write_page([str(file), "speech"], tmp_path / "page", runtime=runtime)
+    strings = {"source_sentencepiece": "", "target_sentencepiece": "", "inputs": '{"text": {}}'}
+    with monkeypatch.context() as patch, pytest.raises(ExportError, match=r"Received: one that takes \['text'\]"):
+        patch.setattr(web, "read_onnx", lambda path: (None, strings))
+        write_page([str(file)], tmp_path / "page", runtime=runtime)
     (runtime / RUNTIME[-1]).unlink()
     with pytest.raises(ExportError, match=f"Received: one without {RUNTIME[-1]}"):
         write_page([str(file)], tmp_path / "page", runtime=runtime)

@@ -4,12 +4,15 @@
     python python_openvino.py saved_model/1 < words.txt
 
 An ONNX file is read as it is. A SavedModel is read with the help of TensorFlow, its signature `ids` (OpenVINO by itself
-sees `serving_default` only, whose tokenizer it does not know); `openvino.save_model` then keeps what was read.
+sees `serving_default` only, and cannot convert its tokenizer); `openvino.save_model` then keeps what was read.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
+
+os.environ["CI"] = "true"  # else the import sends statistics of use to OpenVINO's makers
 
 import openvino
 from python_text import Text, answer_lines
