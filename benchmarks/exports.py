@@ -5,8 +5,8 @@
 
 The first asks 200 sources of mixed lengths, greedy and by a beam of 4, of the SavedModel and the ONNX file of every
 architecture in batches of 1, 3 and 32, and counts the answers that are the live model's. The second times live Keras
-`generate`, the SavedModel's signature of text and the predictor over ONNX for one source at a time, text in and text
-out, in one process and by turns (A B C A B C); a time is the median over the rounds.
+`generate`, the SavedModel's signature of text and ONNX Runtime for one source at a time, text in and text out, in one
+process and by turns (A B C A B C), each on one thread; a time is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import tensorflow as tf
 
 from kerass2s import cmudict, zoo
+from kerass2s.data.padding import padded
 from kerass2s.decoding import BeamSearch, GreedySearch, Rollout, search_spec
 from kerass2s.export import export_onnx, export_saved_model, load_predictor
+from kerass2s.export.onnx import run_named
 from kerass2s.export.saved_model import load_signatures
 from kerass2s.presets import load_preset
 from kerass2s.text import SentencePieceTokenizer
@@ -44,6 +47,8 @@ def main() -> None:
     preset = parser.parse_args().speed
     with tempfile.TemporaryDirectory() as directory:
         if preset:
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
             speed(load_preset(preset), Path(directory))
         elif not identical(Path(directory)):
             sys.exit(1)
@@ -110,13 +115,13 @@ def speed(model: Any, directory: Path) -> None:
         export_saved_model(model, directory / "1", search)
         export_onnx(model, directory / "model.onnx", search)
         kept, signatures = load_signatures(directory / "1")
-        onnx = load_predictor(directory / "model.onnx")
+        onnx = by_onnx(directory / "model.onnx", model.codec)
         ways: list[Callable[[str], str]] = [
             lambda word, search=search: model.generate([word], search)[0],
             lambda word, signatures=signatures: (
                 signatures["serving_default"](text=tf.constant([word]))["text"].numpy()[0].decode()
             ),
-            lambda word, onnx=onnx: onnx.generate([word])[0],
+            lambda word, onnx=onnx: onnx(word),
         ]
         live, saved, light = timed(ways, words)
         ratios = f"{live / light:.1f} | {saved / light:.1f}"
@@ -127,6 +132,21 @@ def speed(model: Any, directory: Path) -> None:
         del kept
     saved, file = sum(each.stat().st_size for each in (directory / "1").rglob("*")), directory / "model.onnx"
     print(f"\n4 bytes x parameters {4 * model.count_params()}; SavedModel {saved}; ONNX {file.stat().st_size} bytes")
+
+
+def by_onnx(path: Path, codec: Any) -> Callable[[str], str]:
+    """Returns what answers a text by an ONNX file, on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def answer(word: str) -> str:
+        source, lengths = padded(codec.rows([word]))
+        found = run_named(session, {codec.source_name: source, "source_lengths": lengths})
+        return codec.decode(found["target_ids"][0, 0].tolist(), word)
+
+    return answer
 
 
 def timed(ways: list[Callable[[str], str]], words: list[str]) -> list[float]:
