@@ -6,7 +6,7 @@
 The first asks 200 sources of mixed lengths, greedy and by a beam of 4, of the SavedModel and the ONNX file of every
 architecture in batches of 1, 3 and 32, and counts the answers that are the live model's. The second times live Keras
 `generate`, the SavedModel's signature of text and ONNX Runtime for one source at a time, text in and text out, in one
-process and by turns (A B C A B C), each on one thread; a time is the median over the rounds.
+process and by turns (A B C A B C), each on `--threads` threads (0: as each likes); a time is the median of all rounds.
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ def main() -> None:
     """Prints the table that was asked for; ends with 1 where an answer differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speed", metavar="PRESET", help="time this preset and its exports")
-    preset = parser.parse_args().speed
+    parser.add_argument("--threads", type=int, default=1, help="of each engine; 0 leaves it to them")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        if preset:
-            tf.config.threading.set_intra_op_parallelism_threads(1)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
-            speed(load_preset(preset), Path(directory))
+        if asked.speed:
+            tf.config.threading.set_intra_op_parallelism_threads(asked.threads)
+            tf.config.threading.set_inter_op_parallelism_threads(asked.threads)
+            speed(load_preset(asked.speed), Path(directory), asked.threads)
         elif not identical(Path(directory)):
             sys.exit(1)
 
@@ -106,7 +107,7 @@ def same(given: Any, expected: Any) -> bool:
 # === Speed ===
 
 
-def speed(model: Any, directory: Path) -> None:
+def speed(model: Any, directory: Path, threads: int) -> None:
     """Prints how long a word takes live and in each export, and how large they are."""
     words = sorted(pair.source for pair in cmudict.load_split()["dev"])[:WORDS]
     print("| search | live `generate`, ms | SavedModel, ms | ONNX, ms | live : ONNX | SavedModel : ONNX |")
@@ -115,7 +116,7 @@ def speed(model: Any, directory: Path) -> None:
         export_saved_model(model, directory / "1", search)
         export_onnx(model, directory / "model.onnx", search)
         kept, signatures = load_signatures(directory / "1")
-        onnx = by_onnx(directory / "model.onnx", model.codec)
+        onnx = by_onnx(directory / "model.onnx", model.codec, threads)
         ways: list[Callable[[str], str]] = [
             lambda word, search=search: model.generate([word], search)[0],
             lambda word, signatures=signatures: (
@@ -134,10 +135,10 @@ def speed(model: Any, directory: Path) -> None:
     print(f"\n4 bytes x parameters {4 * model.count_params()}; SavedModel {saved}; ONNX {file.stat().st_size} bytes")
 
 
-def by_onnx(path: Path, codec: Any) -> Callable[[str], str]:
-    """Returns what answers a text by an ONNX file, on one thread."""
+def by_onnx(path: Path, codec: Any, threads: int) -> Callable[[str], str]:
+    """Returns what answers a text by an ONNX file."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
