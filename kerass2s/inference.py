@@ -266,24 +266,32 @@ class Inference:
 
         save_preset(self, directory)
 
-    def export(self, path: Any, format: str = "tf_saved_model", search: Search | None = None) -> None:
+    def export(
+        self,
+        path: Any,
+        format: str = "tf_saved_model",
+        search: Search | None = None,
+        *,
+        opset: int | None = None,
+        precision: str | None = None,
+    ) -> None:
         """Write the whole inference graph, search included, as a SavedModel directory or an ONNX file.
 
         Args:
-            path: the directory (SavedModel) or file (ONNX) to write.
-            format: "tf_saved_model", "onnx" (ids to ids) or "text_onnx" (text to text, by onnxruntime-extensions).
+            path: the directory (SavedModel, the steps) or file (ONNX) to write.
+            format: "tf_saved_model", "onnx" (ids to ids), "text_onnx" (text to text, by onnxruntime-extensions), or
+                "onnx_steps" for an encoder and one step of the decoder, without a search.
             search: what the export decodes with; None for `GreedySearch()` where the targets are tokens, `Rollout()`
                 where they are vectors.
+            opset: of ONNX, the version of its operators; None for 18.
+            precision: of ONNX, "float32" (None), "float16" or "int8".
 
         Raises:
-            ConfigError: an unknown format, or a search for other targets.
+            ConfigError: an unknown format, an option that it does not have, or a search for other targets.
         """
-        from kerass2s.export import export_onnx, export_saved_model, export_text_onnx  # stands above this room
+        from kerass2s.export.formats import export_as  # stands above this room
 
-        formats = {"tf_saved_model": export_saved_model, "onnx": export_onnx, "text_onnx": export_text_onnx}
-        if format not in formats:
-            raise ConfigError(f"format must be one of {', '.join(formats)}. Received: {format!r}")
-        formats[format](self, path, search or self.codec.search())
+        export_as(self, path, format, {"search": search, "opset": opset, "precision": precision})
 
 
 def _text(candidate: str | Hypothesis) -> str:

@@ -21,8 +21,10 @@ from kerass2s.decoding import GreedySearch, Hypothesis, search_spec
 from kerass2s.errors import ExportError, UserError
 from kerass2s.evaluation import evaluate_texts
 from kerass2s.export import write_manifest, write_text_onnx
+from kerass2s.export.comparison import TOLERANCE
 from kerass2s.export.describe import read_onnx
-from kerass2s.export.verify import TOLERANCE, Probe, replay
+from kerass2s.export.fresh import FreshProcess
+from kerass2s.export.verify import Probe
 from kerass2s.plots import attention_map, save_attention, save_losses
 from kerass2s.recipes import Recipe, build
 from kerass2s.seq2seq import Seq2Seq
@@ -257,7 +259,9 @@ def _compare(
     found = {}
     for name, asked in (("saved_model/1", ids), ("model.onnx", ids), ("model.text.onnx", strings)):
         texts, scores = [], []
-        for answer in (outputs for batch in replay(directory / name, asked) for outputs in batch.values()):
+        with FreshProcess() as process:
+            answers = [next(iter(answer.outputs.values())) for answer in process.replay(directory / name, asked)]
+        for answer in answers:
             if "best_text" in answer:
                 texts += answer["best_text"].tolist()
             else:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kerass2s.cli.app import examples, quiet_tensorflow, stderr
 from kerass2s.cli.searching import LexiconOption, SearchOption, read_lexicon, searches
+
+if TYPE_CHECKING:
+    from kerass2s.export import VerifyReport
 
 
 class Format(StrEnum):
@@ -16,7 +21,16 @@ class Format(StrEnum):
 
     saved_model = "saved_model"
     onnx = "onnx"
+    onnx_steps = "onnx_steps"
     text_onnx = "text_onnx"
+
+
+class Precision(StrEnum):
+    """How many bits the weights of an ONNX file have."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
 
 
 class Average(StrEnum):
@@ -34,6 +48,8 @@ def register(app: typer.Typer) -> None:
             "export my_model out/saved_model/1 --format saved_model",
             "export my_model out/model.onnx --format onnx --search beam:5",
             "export my_model out/model.onnx --format onnx --lexicon allowed.txt",
+            "export my_model out/small.onnx --format onnx --precision int8",
+            "export my_model out/steps --format onnx_steps",
             "export my_model out/model.text.onnx --format text_onnx",
         )
         + searches(),
@@ -44,12 +60,14 @@ def register(app: typer.Typer) -> None:
 
 def export(
     model: Annotated[str, typer.Argument(help="Preset name or directory.")],
-    out: Annotated[str, typer.Argument(help="Directory (SavedModel) or file (ONNX) to write.")],
+    out: Annotated[str, typer.Argument(help="Directory (SavedModel, steps) or file (ONNX) to write.")],
     format: Annotated[Format, typer.Option("--format", help="What to write.")],
     search: SearchOption = None,
     lexicon: LexiconOption = None,
+    opset: Annotated[int | None, typer.Option("--opset", help="ONNX: version of the operators, 18 by default.")] = None,
+    precision: Annotated[Precision | None, typer.Option("--precision", help="ONNX: bits of the weights.")] = None,
 ) -> None:
-    """Export a model with its whole search inside."""
+    """Export a model with its whole search inside; as onnx_steps its encoder and one step of its decoder."""
     quiet_tensorflow()
     from kerass2s.decoding import parse_search
     from kerass2s.decoding.search import filtered
@@ -60,7 +78,8 @@ def export(
     live = load_preset(model)
     if lexicon is not None:
         spec = filtered(spec or live.codec.search(), read_lexicon(lexicon, live.codec))
-    live.export(out, format="tf_saved_model" if format is Format.saved_model else format.value, search=spec)
+    name = "tf_saved_model" if format is Format.saved_model else format.value
+    live.export(out, format=name, search=spec, opset=opset, precision=precision and precision.value)
     stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
 
 
@@ -80,14 +99,43 @@ def ensemble(
 
 
 def verify(
-    path: Annotated[str, typer.Argument(metavar="EXPORT", help="SavedModel directory or .onnx file.")],
+    path: Annotated[
+        str, typer.Argument(metavar="EXPORT", help="SavedModel or steps directory, .onnx file, or a directory of them.")
+    ],
     against: Annotated[str | None, typer.Option("--against", metavar="MODEL", help="Preset it must equal.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Reload an export in a fresh process and compare it with the live model; exit 1 if they differ."""
     quiet_tensorflow()
     from kerass2s.export import verify as verify_export
 
     report = verify_export(path, against=against)
-    print(report)
+    if as_json:
+        checks = [{**asdict(check), "ok": check.ok} for check in report.checks]
+        print(json.dumps({"ok": report.ok, "checks": checks}, indent=2, ensure_ascii=False))
+    else:
+        _print_table(report)
+        print(report)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _print_table(report: VerifyReport) -> None:
+    """Prints a row for each artefact: what was compared, on how many probes, how far apart, how fast."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("export", "search", "weights", "probes", "best the same", "largest difference", "ms", "live ms")
+    for check in report.checks:
+        apart = "\n".join(f"{name} {value:.1e}" for name, value in check.largest.items()) or "-"
+        same = f"{check.same} of {check.rows}" if check.rows else "-"
+        live = "-" if check.live_milliseconds is None else f"{check.live_milliseconds:.1f}"
+        named = ("" if check.ok else "FAILED ") + check.path
+        table.add_row(
+            named, check.search, check.precision, str(check.probes), same, apart, f"{check.milliseconds:.1f}", live
+        )
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 160  # a file has no width of its own to be cut to
+    console.print(table)
+    console.print("ms: one probe, the median over all probes and repeats after a first call, on this machine now")

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kerass2s.errors import ConfigError
 from kerass2s.export.describe import needed
 from kerass2s.export.quiet import quiet
 from kerass2s.export.recurrent import HANDLERS
 from kerass2s.export.strict import suit
 
 OPSET = 18
+"""The newest that tf2onnx writes; ONNX's own converter takes it on from there."""
+OPSETS = range(13, 24)
 
 # Those of tf2onnx's optimizers that change anything here. All of them, each over a copy of the graph made in case it
 # fails, as tf2onnx's own front door has it, take ten times as long for the same graph.
@@ -31,7 +34,12 @@ def to_onnx(run: Callable[..., dict[str, tf.Tensor]], signature: Sequence[tf.Ten
         run: graph code from tensors to a dict of tensors.
         signature: the inputs, with names.
         opset: the version of the ONNX operators.
+
+    Raises:
+        ConfigError: there is no such version, or none that this can be written in.
     """
+    if opset not in OPSETS:
+        raise ConfigError(f"opset must be from {OPSETS[0]} to {OPSETS[-1]}. Received: {opset!r}")
     tf2onnx, onnx = needed("tf2onnx", "onnx"), needed("onnx", "onnx")
     with quiet():
         traced = tf.function(run, input_signature=tuple(signature), autograph=False).get_concrete_function()
@@ -45,7 +53,7 @@ def to_onnx(run: Callable[..., dict[str, tf.Tensor]], signature: Sequence[tf.Ten
                 tf.import_graph_def(frozen, name="")
                 graph = tf2onnx.tfonnx.process_tf_graph(
                     graph,
-                    opset=opset,
+                    opset=min(opset, OPSET),
                     input_names=inputs,
                     output_names=outputs,
                     tensors_to_rename=names,
@@ -54,6 +62,9 @@ def to_onnx(run: Callable[..., dict[str, tf.Tensor]], signature: Sequence[tf.Ten
                 known = tf2onnx.optimizer._get_optimizers()
                 optimizers = {name: known[name] for name in OPTIMIZERS}
                 model = tf2onnx.optimizer.optimize_graph(graph, False, optimizers=optimizers).make_model("")
+    if opset > OPSET:
+        model = onnx.version_converter.convert_version(model, opset)
+        model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     onnx.helper.set_model_props(model, {})
     tidy(model.graph)
     return model

@@ -30,11 +30,8 @@ SAVED_MODEL_DESCRIPTION = Path("assets.extra", "kerass2s.json")
 def describe(model: Inference, search: Search, outputs: Iterable[str]) -> dict[str, str]:
     """Returns what the export of `model` with `search` carries; values that are not plain text are JSON or base64.
 
-    Keys: format, architecture, config, search, `inputs` and `outputs` (JSON: dtype and shape by name, and the default
-    of an input that can be left out), the versions. A lexicon of the search is `lexicon`, a JSON list of lists of ids.
-    Where there are tokenizers, also the four special ids (`pad_id`, ...), and of each side that has one
-    `source_vocabulary` or `target_vocabulary` (a JSON list, a piece at its id) and `source_sentencepiece` or
-    `target_sentencepiece` (the SentencePiece model, compressed by zlib, in base64).
+    Keys: those of `describe_model`, search, `inputs` and `outputs` (JSON: dtype and shape by name, and the default of
+    an input that can be left out). A lexicon of the search is `lexicon`, a JSON list of lists of ids.
 
     Args:
         model: the model that is exported.
@@ -42,14 +39,26 @@ def describe(model: Inference, search: Search, outputs: Iterable[str]) -> dict[s
         outputs: the names of the export's outputs.
     """
     return {
+        **describe_model(model),
+        "search": search_spec(search),
+        **_describe_lexicon(search),
+        "inputs": json.dumps(_inputs(model.codec, search)),
+        "outputs": json.dumps({name: of for name, of in _outputs(model.codec).items() if name in outputs}),
+    }
+
+
+def describe_model(model: Inference) -> dict[str, str]:
+    """Returns what any export of `model` carries, whatever it computes.
+
+    Keys: format, architecture, config, the versions. Where there are tokenizers, also the four special ids (`pad_id`,
+    ...), and of each side that has one `source_vocabulary` or `target_vocabulary` (a JSON list, a piece at its id) and
+    `source_sentencepiece` or `target_sentencepiece` (the SentencePiece model, compressed by zlib, in base64).
+    """
+    return {
         "format": FORMAT,
         "architecture": model.architecture,
         "config": json.dumps(asdict(model.config)),
-        "search": search_spec(search),
-        **_describe_lexicon(search),
         **_describe_tokenizers(model.codec.tokenizers()),
-        "inputs": json.dumps(_inputs(model.codec, search)),
-        "outputs": json.dumps({name: of for name, of in _outputs(model.codec).items() if name in outputs}),
         "kerass2s_version": kerass2s.__version__,
         "keras_version": version("keras"),
         "tensorflow_version": version("tensorflow"),

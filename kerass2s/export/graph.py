@@ -58,12 +58,16 @@ def inputs_spec(codec: Codec, search: Search) -> dict[str, tf.TensorSpec]:
 
 def probe(codec: Codec, search: Search, rows: int) -> dict[str, np.ndarray]:
     """Returns the smallest sensible inputs of an exported function: `rows` rows of one element each."""
+    return {**source_probe(codec, rows), **codec.settings(search)}
+
+
+def source_probe(codec: Codec, rows: int) -> dict[str, np.ndarray]:
+    """Returns the smallest sensible source: `rows` rows of one element each."""
     source = codec.source_spec[codec.source_name]
     shape = [rows, 1, *source.shape[2:]]
     return {
         source.name: np.full(shape, END_ID if source.dtype.is_integer else 0, source.dtype.as_numpy_dtype),
         "source_lengths": np.ones([rows], np.int32),
-        **codec.settings(search),
     }
 
 

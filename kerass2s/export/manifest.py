@@ -9,6 +9,7 @@ from typing import Any
 
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import file_digest, first_line, read_onnx, read_saved_model_description
+from kerass2s.export.steps import ENCODER, STEP
 
 MANIFEST = "manifest.json"
 SPECIAL_IDS = ("pad_id", "unknown_id", "start_id", "end_id")
@@ -32,6 +33,11 @@ def onnx_files(directory: Path) -> list[Path]:
     return sorted(file for file in directory.glob("*.onnx") if file.is_file())
 
 
+def onnx_steps(directory: Path) -> list[Path]:
+    """Returns the directories of an encoder and a decoder's step in an exported directory."""
+    return sorted(file.parent for file in directory.glob(f"*/{STEP}"))
+
+
 def write_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """Writes `manifest.json` into an exported directory NAME/, over all other files there, and returns it.
 
@@ -40,7 +46,8 @@ def write_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """
     directory = Path(directory)
     described = {path: read_saved_model_description(path) for path in saved_models(directory)}
-    described |= {path: read_onnx(path)[1] for path in onnx_files(directory)}
+    parts = [part / name for part in onnx_steps(directory) for name in (ENCODER, STEP)]
+    described |= {path: read_onnx(path)[1] for path in [*onnx_files(directory), *parts]}
     if not described:
         raise ExportError(f"No saved_model/VERSION and no .onnx file in the directory. Received: {str(directory)!r}")
     manifest = {
@@ -57,7 +64,7 @@ def write_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
 def _interface(description: dict[str, str]) -> dict[str, Any]:
     return {
         "architecture": description["architecture"],
-        "search": description["search"],
+        **{name: description[name] for name in ("search", "precision") if name in description},
         "inputs": json.loads(description["inputs"]),
         "outputs": json.loads(description["outputs"]),
         "special_ids": {

@@ -16,6 +16,7 @@ from kerass2s.errors import ExportError
 from kerass2s.export.conversion import OPSET, to_onnx
 from kerass2s.export.describe import describe, first_line, needed, shapes, write_onnx_description
 from kerass2s.export.graph import ids_graph, inputs_spec, probe, without_cudnn
+from kerass2s.export.precision import FULL, reduce_precision
 from kerass2s.export.recurrent import portable_encoder
 from kerass2s.inference import Inference
 
@@ -23,7 +24,14 @@ EXTENSIONS = "ai.onnx.contrib"
 """The domain of the operators of onnxruntime-extensions."""
 
 
-def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
+def export_onnx(
+    model: Inference,
+    path: str | os.PathLike[str],
+    search: Search,
+    *,
+    opset: int = OPSET,
+    precision: str = FULL,
+) -> None:
     """Writes `model` with `search` as one ONNX file; it takes its name only after it was reloaded and run.
 
     Inputs `source_ids` int32 [batch, source_time], `source_lengths` int32 [batch]; outputs `target_ids` int32 [batch,
@@ -43,14 +51,17 @@ def export_onnx(model: Inference, path: str | os.PathLike[str], search: Search) 
         model: the model.
         path: the file to write, which ends in .onnx; its directory is made where it is missing.
         search: the search that goes into the file.
+        opset: the version of the ONNX operators.
+        precision: "float32", or "float16" or "int8" for a smaller file; see `kerass2s.export.precision`.
 
     Raises:
         ExportError: the path is no such file, an extra is not installed, or the file does not reload and run.
+        ConfigError: an unknown precision or opset.
         OSError: the path cannot be written.
     """
     whole = [probe(model.codec, search, rows) for rows in (1, 0)]
     probes = [*whole, {name: whole[0][name] for name in model.codec.source_spec}]
-    write_checked(lambda: convert(model, search), path, probes)
+    write_checked(lambda: convert(model, search, opset, precision), path, probes)
 
 
 def write_checked(make: Callable[[], Any], path: str | os.PathLike[str], probes: list[dict[str, np.ndarray]]) -> None:
@@ -75,28 +86,32 @@ def write_checked(make: Callable[[], Any], path: str | os.PathLike[str], probes:
         with os.fdopen(handle, "wb") as file:
             proto = make()
             file.write(proto.SerializeToString())
-        _check(made, probes, uses_extensions(proto))
+        check_onnx(made, probes, uses_extensions(proto))
         os.chmod(made, 0o644)
         os.replace(made, path)
     finally:
         Path(made).unlink(missing_ok=True)
 
 
-def convert(model: Inference, search: Search, opset: int = OPSET) -> Any:
+def convert(model: Inference, search: Search, opset: int = OPSET, precision: str = FULL) -> Any:
     """Returns `model` with `search` as an `onnx.ModelProto` that carries its description."""
     needed("onnx", "onnx")
-    tf2onnx = needed("tf2onnx", "onnx")
     graph = ids_graph(model, search, encoder=model.rewired_encoder(portable_encoder))
     with without_cudnn(model):  # a layer's own operator of cuDNN would be taken for the carrier of a native one
         proto = to_onnx(graph, list(inputs_spec(model.codec, search).values()), opset)
-    proto.producer_name, proto.producer_version = "kerass2s", ""
-    proto.graph.name, proto.graph.doc_string = model.architecture, ""
-    description = describe(model, search, [output.name for output in proto.graph.output])
-    _name_dimensions(proto, description)
     _give_defaults(proto, model.codec.settings(search))
-    description["opset"] = str(opset)
-    description["tf2onnx_version"] = tf2onnx.__version__
-    write_onnx_description(proto, description)
+    description = describe(model, search, [output.name for output in proto.graph.output])
+    return finished(proto, description, opset, precision)
+
+
+def finished(proto: Any, description: dict[str, str], opset: int, precision: str) -> Any:
+    """Returns a converted graph as the file that it becomes: weights in that precision, dimensions and description."""
+    reduce_precision(proto, precision)
+    proto.producer_name, proto.producer_version = "kerass2s", ""
+    proto.graph.name, proto.graph.doc_string = description["architecture"], ""
+    _name_dimensions(proto, description)
+    made = {"precision": precision, "opset": str(opset), "tf2onnx_version": needed("tf2onnx", "onnx").__version__}
+    write_onnx_description(proto, {**description, **made})
     return proto
 
 
@@ -145,7 +160,13 @@ def session(model: bytes | str, extensions: bool = False) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _check(path: str, probes: list[dict[str, np.ndarray]], extensions: bool) -> None:
+def run_named(runtime: Any, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Runs an ONNX Runtime session on named inputs, to named outputs."""
+    names = [output.name for output in runtime.get_outputs()]
+    return dict(zip(names, runtime.run(names, inputs), strict=True))
+
+
+def check_onnx(path: str, probes: list[dict[str, np.ndarray]], extensions: bool = False) -> None:
     """Checks the file against the ONNX standard, reloads it and runs it over each of the inputs."""
     onnx = needed("onnx", "onnx")
     try:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from kerass2s.codec import Codec
 from kerass2s.data.padding import padded
-from kerass2s.decoding import Hypothesis, Search, search_spec
+from kerass2s.decoding import Search, search_spec
 from kerass2s.errors import ExportError, UserError
+from kerass2s.export.comparison import Comparison
 from kerass2s.export.describe import (
     described_codec,
     described_search,
@@ -27,19 +24,21 @@ from kerass2s.export.describe import (
     read_saved_model_description,
     reads_text,
 )
-from kerass2s.export.graph import ids_graph, inputs_spec
-from kerass2s.export.manifest import MANIFEST, check_manifest, onnx_files, saved_models
+from kerass2s.export.fresh import Arrays, FreshProcess
+from kerass2s.export.live import TEXT, Live, LiveSteps
+from kerass2s.export.manifest import MANIFEST, check_manifest, onnx_files, onnx_steps, saved_models
+from kerass2s.export.precision import FULL
 from kerass2s.export.predictor import is_saved_model
+from kerass2s.export.steps import ENCODER, STEP, is_steps
 from kerass2s.inference import Inference
 from kerass2s.presets import load_preset
+from kerass2s.text import START_ID
 
-Arrays = dict[str, np.ndarray]
-
-TOLERANCE = 1e-4
 LONG = 60
-TEXT = "text"
-"""What the one function of an ONNX file from text to text is called here."""
-REPLAY = Path(__file__).with_name("replay.py")
+REPEATS = 3
+"""How often a probe is run again for its time."""
+STEPS = 8
+"""How many steps of a decoder are taken, where it has no search."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,33 @@ class Probe:
 
 @dataclass(frozen=True)
 class Check:
-    """One artefact's outcome: where it is, its search, what it was compared with, and each difference found."""
+    """One artefact's outcome.
+
+    Attributes:
+        path: where it is.
+        search: the search that it holds; "-" where it is a host's own.
+        precision: of the weights, "float32" but for a smaller ONNX file.
+        compared: whether there was a live model to compare it with.
+        probes: how many batches it was run over.
+        differences: each difference found, beyond what the precision allows.
+        largest: the largest difference of each output that is a number, by name.
+        same: how many best outputs are identical.
+        rows: of how many.
+        milliseconds: what a probe takes there, the median over probes and repeats, after a first call.
+        live_milliseconds: the same of the live model's graph of the same function; None without a live model.
+    """
 
     path: str
     search: str
+    precision: str
     compared: bool
     probes: int
-    differences: tuple[str, ...] = ()
+    differences: tuple[str, ...]
+    largest: dict[str, float]
+    same: int
+    rows: int
+    milliseconds: float
+    live_milliseconds: float | None
 
     @property
     def ok(self) -> bool:
@@ -75,7 +94,11 @@ class Check:
     def __str__(self) -> str:
         if not self.ok:
             return "\n".join(f"FAILED {self.path}: {difference}" for difference in self.differences)
-        how = "equals the live model" if self.compared else "reloads and runs (no live model to compare with)"
+        how = "reloads and runs (no live model to compare with)"
+        if self.compared and self.precision == FULL:
+            how = "equals the live model"
+        elif self.compared:
+            how = f"is near the live model, {self.precision}, {self.same} of {self.rows} best outputs identical,"
         return f"ok {self.path}: {how} on {self.probes} probes, search {self.search}"
 
 
@@ -94,15 +117,22 @@ class VerifyReport:
         return "\n".join(map(str, self.checks))
 
 
-def verify(export: str | os.PathLike[str], against: Inference | str | os.PathLike[str] | None = None) -> VerifyReport:
+def verify(
+    export: str | os.PathLike[str],
+    against: Inference | str | os.PathLike[str] | None = None,
+    process: FreshProcess | None = None,
+) -> VerifyReport:
     """Reloads an export in a fresh process and compares strings, ids, lengths, scores and alignments.
 
-    Scores and alignments may differ by `TOLERANCE`; everything else must be equal.
+    Scores and alignments may differ by `TOLERANCE`; everything else must be equal. Of the decoder's step alone, as many
+    as `STEPS` in a row are compared, fed the same. Where the weights have fewer bits, `ALLOWED` tells what may differ.
 
     Args:
-        export: a SavedModel directory, an `.onnx` file, or a directory NAME/ with `saved_model/VERSION` or ONNX files.
+        export: a SavedModel directory, an `.onnx` file, the directory of an encoder and a decoder's step, or a
+            directory NAME/ with `saved_model/VERSION`, ONNX files or directories of those two parts.
         against: the live model, or its preset. None: `NAME/preset` where there is one; else the export is only
             reloaded and run.
+        process: where it is reloaded; None for one of its own. What verifies many exports starts one for all.
 
     Raises:
         UserError: there is nothing at the path.
@@ -115,15 +145,17 @@ def verify(export: str | os.PathLike[str], against: Inference | str | os.PathLik
         against = export / "preset"
     model = against if against is None or isinstance(against, Inference) else load_preset(against)
     pairs = zip(artefacts, descriptions, strict=True)
-    return VerifyReport(tuple(_check(path, description, model) for path, description in pairs))
+    with FreshProcess() if process is None else nullcontext(process) as fresh:
+        lives: dict[Any, Live | LiveSteps] = {}
+        return VerifyReport(tuple(_check(path, description, model, fresh, lives) for path, description in pairs))
 
 
 def _artefacts(export: Path) -> list[Path]:
     if not export.exists():
         raise UserError(f"No such export. Received: {str(export)!r}")
-    if export.is_file() or is_saved_model(export):
+    if export.is_file() or is_saved_model(export) or is_steps(export):
         return [export]
-    found = [*saved_models(export), *onnx_files(export)]
+    found = [*saved_models(export), *onnx_files(export), *onnx_steps(export)]
     if not found:
         raise ExportError(f"The directory holds no saved_model/VERSION and no .onnx file. Received: {str(export)!r}")
     changed = check_manifest(export) if (export / MANIFEST).exists() else []
@@ -133,29 +165,59 @@ def _artefacts(export: Path) -> list[Path]:
 
 
 def _description(path: Path) -> dict[str, str]:
+    if is_steps(path):
+        return [read_onnx(path / name)[1] for name in (STEP, ENCODER)][1]
     return read_saved_model_description(path) if path.is_dir() else read_onnx(path)[1]
 
 
-def _check(path: Path, description: dict[str, str], model: Inference | None) -> Check:
-    codec = described_codec(description)
-    search = described_search(description)
+def _check(
+    path: Path,
+    description: dict[str, str],
+    model: Inference | None,
+    process: FreshProcess,
+    lives: dict[Any, Live | LiveSteps],
+) -> Check:
+    """Checks one artefact; `lives` keeps the live graph of each search for the next."""
+    codec, precision = described_codec(description), description.get("precision", FULL)
+    search = None if is_steps(path) else described_search(description)
     probes = make_probes(codec, search)
-    raw = TEXT if reads_text(description) else raw_signature(description)
-    more = path.is_dir() and raw != "serving_default"  # an ONNX file has one function, and vectors one signature
-    answers = replay(path, [_questions(raw, probe, codec, search, more) for probe in probes])
-    differences: list[str] = []
+    if search is None:
+        asked = [{"steps": _asked_steps(probe, description, codec)} for probe in probes]
+    else:
+        raw = TEXT if reads_text(description) else raw_signature(description)
+        more = path.is_dir() and raw != "serving_default"  # ONNX has one function, and vectors one signature
+        asked = [_questions(raw, probe, codec, search, more) for probe in probes]
+    answers = process.replay(path, asked, REPEATS)
+    found = Comparison(precision)
+    took = np.median([answer.seconds for answer in answers])
+    live = None
     if model is not None:
-        live = _Live(model, search)
-        for probe, given in zip(probes, answers, strict=True):
-            differences += [f"{probe.name}: {line}" for line in live.compare(probe, given, codec)]
-    return Check(str(path), search_spec(search), model is not None, len(probes), tuple(differences))
+        if search not in lives:
+            lives[search] = Live(model, search) if search else LiveSteps(model)
+        live = lives[search]
+        for probe, questions, answer in zip(probes, asked, answers, strict=True):
+            live.compare(probe, questions, answer.outputs, codec, found, REPEATS)
+        found.settle()
+    return Check(
+        path=str(path),
+        search=search_spec(search) if search else "-",
+        precision=precision,
+        compared=model is not None,
+        probes=len(probes),
+        differences=tuple(found.differences),
+        largest=found.largest,
+        same=found.same,
+        rows=found.rows,
+        milliseconds=float(took) * 1000,
+        live_milliseconds=None if live is None else float(np.median(live.seconds)) * 1000,
+    )
 
 
 # === Probes ===
 
 
-def make_probes(codec: Codec, search: Search) -> list[Probe]:
-    """Returns the odd shapes that an export is run over, the same for the same codec and search.
+def make_probes(codec: Codec, search: Search | None) -> list[Probe]:
+    """Returns the odd shapes that an export is run over, the same for the same codec and search, if it has one.
 
     What an export takes as an input beside the source is one more in each probe than in the one before.
     """
@@ -173,9 +235,10 @@ def make_probes(codec: Codec, search: Search) -> list[Probe]:
         "empty": [empty],
         "strange": strange,
     }
+    settings = codec.settings(search) if search else {}
     cut = "more after the length"
     probes = [
-        Probe.of(name, sources, codec, {name: _moved(value, by) for name, value in codec.settings(search).items()})
+        Probe.of(name, sources, codec, {setting: _moved(value, by) for setting, value in settings.items()})
         for by, (name, sources) in enumerate({**batches, cut: made(3)}.items())
     ]
     probes[-1].inputs["source_lengths"] = np.ones(1, np.int32)
@@ -187,7 +250,7 @@ def _moved(value: np.ndarray, by: int) -> np.ndarray:
     return np.where(value > np.iinfo(np.int32).max - by, value - by, value + by).astype(value.dtype)
 
 
-# === Fresh process ===
+# === Questions ===
 
 
 def _questions(raw: str, probe: Probe, codec: Codec, search: Search, more: bool) -> dict[str, Arrays]:
@@ -205,136 +268,10 @@ def _questions(raw: str, probe: Probe, codec: Codec, search: Search, more: bool)
     }
 
 
-def replay(path: Path, asked: Sequence[dict[str, Arrays]]) -> list[dict[str, Arrays]]:
-    """Asks an export in a fresh process that imports no kerass2s; see `replay.py`.
-
-    Args:
-        path: the export.
-        asked: the inputs of each signature, for each batch.
-
-    Returns:
-        The outputs of each signature, for each batch; texts are arrays of str.
-
-    Raises:
-        ExportError: the process fails; the message ends with its last line.
-    """
-    batches = {
-        f"{number}.{signature}.{name}": _storable(value)
-        for number, questions in enumerate(asked)
-        for signature, inputs in questions.items()
-        for name, value in inputs.items()
-    }
-    with tempfile.TemporaryDirectory() as directory:
-        probes, answered = Path(directory, "probes.npz"), Path(directory, "answers.npz")
-        np.savez(probes, **batches)
-        command = [sys.executable, "-I", str(REPLAY), str(path.resolve()), str(probes), str(answered)]
-        process = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        if process.returncode:
-            last = (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
-            raise ExportError(f"{path}: does not run in a fresh process. Received: {last}")
-        answers: list[dict[str, Arrays]] = [{signature: {} for signature in questions} for questions in asked]
-        with np.load(answered) as file:
-            for key, value in file.items():
-                number, signature, name = key.split(".")
-                text = value.dtype.kind == "U"
-                answers[int(number)][signature][name] = np.array(json.loads(str(value)), object) if text else value
-        return answers
-
-
-def _storable(value: np.ndarray) -> np.ndarray:
-    """Strings as one string, a JSON list of them: NumPy's own arrays of text lose null characters at the end."""
-    return np.array(json.dumps([text.decode("utf-8") for text in value])) if value.dtype == object else value
-
-
-# === Comparison ===
-
-
-class _Live:
-    """The live model's answers with the export's search."""
-
-    def __init__(self, model: Inference, search: Search) -> None:
-        self.model = model
-        self.search = search
-        spec = inputs_spec(model.codec, search)
-        self._run = tf.function(ids_graph(model, search), input_signature=tuple(spec.values()), autograph=False)
-
-    def compare(self, probe: Probe, given: dict[str, Arrays], codec: Codec) -> Iterator[str]:
-        """Yields each difference of what the signatures gave."""
-        raw, *others = given
-        if raw == TEXT:
-            yield from self._compare_text(probe, given[raw])
-            return
-        yield from self._compare_raw(probe, given[raw], codec)
-        if not others:
-            return
-        fixed = {**probe.inputs, **codec.settings(self.search)}
-        expected = {"ids": self._found(fixed.values()), **self._texts(probe)}
-        for name in others:
-            for output, value in expected[name].items():
-                yield from _differs(f"{name} {output}", given[name][output], value)
-
-    def _found(self, inputs: Iterable[Any]) -> Arrays:
-        return {name: output.numpy() for name, output in self._run(*map(tf.constant, inputs)).items()}
-
-    def _compare_raw(self, probe: Probe, given: Arrays, codec: Codec) -> Iterator[str]:
-        expected = self._found(probe.inputs.values())
-        if given.keys() != expected.keys():
-            yield f"outputs {sorted(given)}, expected {sorted(expected)}"
-            return
-        for name, value in expected.items():
-            yield from _differs(name, given[name], value)
-        if "target_ids" not in expected:
-            return
-        if _decode(given["target_ids"], probe, codec) != _decode(expected["target_ids"], probe, self.model.codec):
-            yield "the strings differ"
-
-    def _compare_text(self, probe: Probe, given: Arrays) -> Iterator[str]:
-        expected = self._tuned(probe)
-        texts = expected.pop("text")
-        expected |= {"texts": texts, "best_text": texts[:, 0], "best_score": expected["scores"][:, 0]}
-        if given.keys() != expected.keys():
-            yield f"outputs {sorted(given)}, expected {sorted(expected)}"
-            return
-        for name, value in expected.items():
-            yield from _differs(name, given[name], value)
-
-    def _tuned(self, probe: Probe) -> Arrays:
-        """What is to be answered to the sources themselves, texts included, with the settings of the probe."""
-        codec = self.model.codec
-        request = codec.request(probe.sources)
-        settings = [probe.inputs[name] for name in codec.settings(self.search)]
-        found = codec.answers(self._run(*codec.source(request), *map(tf.constant, settings)), request, self.search)
-        tuned = {name: output.numpy() for name, output in found.items()}
-        return {**tuned, "text": np.vectorize(bytes.decode, otypes=[object])(tuned["text"])}
-
-    def _texts(self, probe: Probe) -> dict[str, Arrays]:
-        """What the signatures from text to text are to answer."""
-        tuned = self._tuned(probe)
-        beams = tuned["text"].shape[1]
-        expected = self.model.n_best(probe.sources, self.search)
-        n_best = {"text": _each(expected, "text", beams, ""), "score": _each(expected, "score", beams, -np.inf)}
-        return {
-            "n_best": n_best,
-            "serving_default": {name: rows[:, 0] for name, rows in n_best.items()},
-            "n_best_with_settings": {"text": tuned["text"], "score": tuned["scores"]},
-        }
-
-
-def _each(rows: list[list[Hypothesis]], name: str, beams: int, absent: Any) -> np.ndarray:
-    """One attribute of every hypothesis [B, K]; a live model leaves out those that an export scores -inf."""
-    filled = [[*(getattr(one, name) for one in row), *[absent] * (beams - len(row))] for row in rows]
-    return np.array(filled, object if isinstance(absent, str) else np.float32)
-
-
-def _decode(ids: np.ndarray, probe: Probe, codec: Codec) -> list[str]:
-    return [codec.decode(row, source) for rows, source in zip(ids.tolist(), probe.sources, strict=True) for row in rows]
-
-
-def _differs(name: str, given: np.ndarray, expected: np.ndarray) -> Iterator[str]:
-    if given.shape != expected.shape:
-        yield f"{name} has shape {given.shape}, expected {expected.shape}"
-    elif np.issubdtype(expected.dtype, np.floating):
-        if not np.allclose(given, expected, rtol=1e-6, atol=TOLERANCE):
-            yield f"{name} differs by up to {np.abs(given - expected).max():.2e}"
-    elif not np.array_equal(given, expected):
-        yield f"{name} differs at {int(np.sum(given != expected))} of {expected.size} places"
+def _asked_steps(probe: Probe, description: dict[str, str], codec: Codec) -> Arrays:
+    """Returns the source and what each step is fed: START, then any tokens; a step of vectors is fed the last one's."""
+    asked = {**probe.inputs, "steps": np.array(STEPS)}
+    if "target_ids" in json.loads(description["outputs"]):
+        asked["fed"] = np.random.default_rng(21).integers(1, codec.target_size, [STEPS, len(probe.sources)], np.int32)
+        asked["fed"][0] = START_ID
+    return asked

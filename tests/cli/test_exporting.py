@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def test_an_export_verifies_against_its_preset(run, home: Path, tmp_path: Path, 
     checked = run("verify", out, "--against", home / "preset")
     assert checked.exit_code == 0, checked.output
     assert "equals the live model" in checked.stdout
+    assert "largest difference" in checked.stdout and "live ms" in checked.stdout
     assert run("predict", out, "--n-best", 2, stdin="cat\n").stdout.startswith("K AE T\t")
 
 
@@ -29,15 +31,26 @@ def test_another_model_does_not_verify(run, home: Path, tmp_path: Path, source_t
         "luong2015", source_tokenizer=source_tokenizer, target_tokenizer=target_tokenizer, units=24, embedding_size=12
     )
     other.save_to_preset(tmp_path / "other")
-    result = run("verify", home / "model.onnx", "--against", tmp_path / "other")
+    result = run("verify", home / "model.onnx", "--against", tmp_path / "other", "--json")
     assert result.exit_code == 1
-    assert "FAILED" in result.stdout
+    told = json.loads(result.stdout)
+    (check,) = told["checks"]
+    assert not told["ok"] and not check["ok"] and any("scores differs" in each for each in check["differences"])
+    assert check["largest"]["scores"] > 1e-4 and check["milliseconds"] > 0 < check["live_milliseconds"]
 
 
 def test_bad_requests_are_refused(refuses, home: Path, tmp_path: Path):
     refuses("export", "no_such_preset", tmp_path / "a.onnx", "--format", "onnx")
     refuses("export", home / "preset", tmp_path / "a.onnx", "--format", "onnx", "--search", "beam:0")
     refuses("export", home / "preset", home / "pairs.tsv", "--format", "saved_model")
+    refuses("export", home / "preset", tmp_path / "a.onnx", "--format", "onnx", "--precision", "int4")
+    assert "takes no opset" in refuses(
+        "export", home / "preset", tmp_path / "1", "--format", "saved_model", "--opset", 20
+    )
+    assert "takes no search" in refuses(
+        "export", home / "preset", tmp_path / "1", "--format", "onnx_steps", "--search", "greedy"
+    )
+    assert "opset must be" in refuses("export", home / "preset", tmp_path / "a.onnx", "--format", "onnx", "--opset", 7)
     (tmp_path / "cut.onnx").write_bytes((home / "model.onnx").read_bytes()[:2000])
     assert "cut.onnx" in refuses("verify", tmp_path / "cut.onnx")
     refuses("verify", home / "model.onnx", "--against", "no_such_preset")

@@ -14,7 +14,9 @@ import pytest
 from kerass2s.decoding import BeamSearch
 from kerass2s.errors import ExportError, UserError
 from kerass2s.export import check_manifest, export_saved_model, load_predictor, verify, write_manifest
-from kerass2s.export.verify import REPLAY, TOLERANCE, make_probes
+from kerass2s.export.comparison import TOLERANCE, differs
+from kerass2s.export.fresh import REPLAY
+from kerass2s.export.verify import make_probes
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import END_ID, UNKNOWN_ID
 
@@ -102,8 +104,6 @@ def test_nothing_to_verify(tmp_path: Path):
 
 
 def test_a_score_out_of_tolerance_is_a_difference():
-    from kerass2s.export.verify import _differs
-
-    assert list(_differs("scores", np.array([1.0, -np.inf]), np.array([1.00005, -np.inf]))) == []
-    assert list(_differs("scores", np.array([1.0]), np.array([1.0003]))) == ["scores differs by up to 3.00e-04"]
-    assert list(_differs("target_ids", np.array([1, 2]), np.array([1, 3]))) == ["target_ids differs at 1 of 2 places"]
+    assert list(differs("scores", np.array([1.0, -np.inf]), np.array([1.00005, -np.inf]))) == []
+    assert list(differs("scores", np.array([1.0]), np.array([1.0003]))) == ["scores differs by up to 3.00e-04"]
+    assert list(differs("target_ids", np.array([1, 2]), np.array([1, 3]))) == ["target_ids differs at 1 of 2 places"]
