@@ -142,6 +142,7 @@ class _Search:
         self._fields = fields
         self._width = fields.width // fields.groups
         self._limit = limit
+        self._places = tf.range(limit)
         self._ranking = Ranking(fields, penalty, limit, source)
         self._rules = Rules(fields.filters, limit, source.lengths)
 
@@ -186,7 +187,7 @@ class _Search:
         )
         gains = tf.reshape(choice.scores, [-1]) - tf.gather(tf.reshape(beams.scores, [-1]), choice.rows)
         links = tf.stack([choice.tokens, choice.beams], axis=1)
-        trails = _Trails(write(trails.links, t, links), write(trails.gains, t, gains))
+        trails = _Trails(write(trails.links, t, links, self._places), write(trails.gains, t, gains, self._places))
         exists = choice.scores > IMPOSSIBLE / 2
         ends = tf.reshape(choice.tokens == END_ID, [-1, self._width]) | (t + 1 == self._limit)
         ranked = self._ranking.score(choice.scores, t + 1, coverage)
@@ -202,7 +203,7 @@ class _Search:
             trails=trails,
             ended_scores=ended_scores,
             ended_trails=ended_trails,
-            alignments=record(beams.alignments, t, output, self._limit),
+            alignments=record(beams.alignments, t, output, self._places),
         )
 
     def _choose(self, scores: tf.Tensor, log_probs: tf.Tensor) -> _Choice:

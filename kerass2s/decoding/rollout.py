@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,14 +84,14 @@ class Rollout:
         wanted = tf.maximum(tf.constant(self.horizon) if horizon is None else horizon, 0)
         steps = tf.maximum(wanted, 1)  # the loop takes its first step before it looks
         start = _Rolling(first, state, tf.zeros([tf.shape(first)[0], steps, first.shape[1]]), ())
-        end = search_loop(step, memory, start, self._advance, steps)
+        end = search_loop(step, memory, start, functools.partial(self._advance, tf.range(steps)), steps)
         return Trajectory(end.values[:, :wanted], end.alignments[0][:, None, :wanted] if end.alignments else None)
 
-    def _advance(self, t: tf.Tensor, carry: _Rolling, output: StepOutput) -> _Rolling:
+    def _advance(self, places: tf.Tensor, t: tf.Tensor, carry: _Rolling, output: StepOutput) -> _Rolling:
         values = tf.cast(output.prediction, tf.float32)
         return _Rolling(
             fed=tf.cast(values, carry.fed.dtype),
             state=output.state,
-            values=write(carry.values, t, values),
-            alignments=record(carry.alignments, t, output, tf.shape(carry.values)[1]),
+            values=write(carry.values, t, values, places),
+            alignments=record(carry.alignments, t, output, places),
         )

@@ -61,6 +61,7 @@ class RowSearch:
         self._rules = rules
         self._ranking = ranking
         self._limit = limit
+        self._places = tf.range(limit)
 
     def run(self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor, width: int) -> SearchResult:
         """Searches from `state` with `memory` (each [N, ...]), fed `first` [N]; K = `width` rows to an item."""
@@ -99,10 +100,10 @@ class RowSearch:
             state=output.state,
             tracks=follow(carry.tracks, ids, tf.range(tf.shape(ids)[0])),
             coverage=coverage,
-            tokens=write(carry.tokens, t, ids),
-            gains=write(carry.gains, t, gains),
+            tokens=write(carry.tokens, t, ids, self._places),
+            gains=write(carry.gains, t, gains, self._places),
             sums=sums,
             scores=tf.where(ends, self._ranking.score(sums, t + 1, coverage), carry.scores),
             running=alive & ~ends,
-            alignments=record(carry.alignments, t, output, self._limit),
+            alignments=record(carry.alignments, t, output, self._places),
         )

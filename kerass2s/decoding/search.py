@@ -210,23 +210,25 @@ class Rules:
         return log_probs, follow
 
 
-def write(buffer: tf.Tensor, t: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Returns buffer [N, L, ...] with values [N, ...] at position t of its second axis."""
-    length = tf.shape(buffer)[1] if buffer.shape[1] is None else buffer.shape[1]
-    here = tf.reshape(tf.range(length), [1, length] + [1] * (len(buffer.shape) - 2)) == t
+def write(buffer: tf.Tensor, t: tf.Tensor, values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Returns buffer [N, L, ...] with values [N, ...] at position t of its second axis; `places` [L] counts from 0.
+
+    The search counts them once, since a loop that did so itself would do it at each step.
+    """
+    here = tf.reshape(places, [1, -1] + [1] * (len(buffer.shape) - 2)) == t
     return tf.where(here, tf.expand_dims(values, 1), buffer)
 
 
 def record(
-    alignments: tuple[tf.Tensor, ...], t: tf.Tensor, output: StepOutput, length: tf.Tensor
+    alignments: tuple[tf.Tensor, ...], t: tf.Tensor, output: StepOutput, places: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
     """Writes the step's alignment [N, S] at t of the buffer [N, L, S], made on the first call; () without one."""
     if output.alignment is None:
         return ()
     alignment = tf.cast(output.alignment, tf.float32)
     shape = tf.shape(alignment)
-    buffer = alignments[0] if alignments else tf.zeros([shape[0], length, shape[1]])
-    return (write(buffer, t, alignment),)
+    buffer = alignments[0] if alignments else tf.zeros([shape[0], tf.shape(places)[0], shape[1]])
+    return (write(buffer, t, alignment, places),)
 
 
 def search_loop(

@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerass2s.errors import ConfigError
 from kerass2s.export.describe import needed
 from kerass2s.export.quiet import quiet
-from kerass2s.export.recurrent import HANDLERS
+from kerass2s.export.recurrent import HANDLERS as RECURRENT
 from kerass2s.export.strict import suit
 
 OPSET = 18
@@ -23,6 +23,21 @@ OPSETS = range(13, 24)
 # Those of tf2onnx's optimizers that change anything here. All of them, each over a copy of the graph made in case it
 # fails, as tf2onnx's own front door has it, take ten times as long for the same graph.
 OPTIMIZERS = ("fold_constants", "merge_duplication", "reshape_optimizer", "remove_identity", "remove_back_to_back")
+
+
+def _as_it_is(ctx: Any, node: Any, name: str, args: list[str]) -> None:
+    """A tf2onnx custom op handler: the operator of ONNX that does what TensorFlow's does, here of the same inputs."""
+    node.type = args[0] if args else node.type
+
+
+# tf2onnx would write a choice as products with 0 and 1, six nodes where one does, and infinity times 0 is not a
+# number; and it would compare whole numbers as floats.
+HANDLERS = {
+    **RECURRENT,
+    "SelectV2": (_as_it_is, ["Where"]),
+    **{name: (_as_it_is, []) for name in ("Less", "Greater")},
+    **{name: (_as_it_is, [f"{name.removesuffix('Equal')}OrEqual"]) for name in ("LessEqual", "GreaterEqual")},
+}
 WEIGHT = 32
 """From how many elements on an initializer is a weight, with a name that is worth reading."""
 
@@ -74,12 +89,15 @@ def tidy(graph: Any) -> None:
     """Makes a graph smaller without a change to what it computes, in place.
 
     What a loop hands from step to step as it is, the weights among it, is read from outside instead: runtimes then
-    know it as constant, and OpenVINO refuses a loop that returns its own inputs. Equal weights are held once, and of
-    two tables that are each other's transpose one is. Names are short.
+    know it as constant, and OpenVINO refuses a loop that returns its own inputs. What a step computes of nothing else
+    is computed once, before the loop. Equal weights are held once, and of two tables that are each other's transpose
+    one is; what two nodes compute alike is computed once. Names are short.
     """
     _read_from_outside(graph)
     suit(graph)
     _share_equal(graph)
+    for each in graphs(graph):
+        _share_results(each)
     _share_transposed(graph)
     _shorten_names(graph)
 
@@ -104,6 +122,7 @@ def _read_from_outside(graph: Any) -> None:
     for node in list(graph.node):
         if node.op_type == "Loop":
             _free_of_invariants(graph, node, *bodies(node))
+            _compute_before(graph, node, *bodies(node))
         for body in bodies(node):
             _read_from_outside(body)
 
@@ -123,6 +142,30 @@ def _free_of_invariants(graph: Any, loop: Any, body: Any) -> None:
         _rename(graph, {after: loop.input[index + 2]}, spare=loop)
         del loop.input[index + 2], loop.output[index], body.input[index + 2], body.output[index + 1]
     _copy_returned_inputs(body)
+
+
+def _compute_before(graph: Any, loop: Any, body: Any) -> None:
+    """Moves nodes of a Loop's body that read nothing which a step changes to the place before the Loop."""
+    changing = {value.name for value in [*body.input, *body.output]}
+    changing |= {name for node in body.node for name in node.output}
+    constants = {table.name: table for table in body.initializer}
+    before, copied = [], {}
+    for node in list(body.node):
+        if changing & set(node.input) or bodies(node) or {value.name for value in body.output} & set(node.output):
+            continue
+        body.node.remove(node)
+        changing -= set(node.output)
+        for name in constants.keys() & set(node.input):  # a copy: a constant of its own body tells a runtime more
+            copied[name] = f"{name}_before"
+        node.input[:] = [copied.get(name, name) for name in node.input]
+        before.append(node)
+    for name, copy in copied.items():
+        graph.initializer.add().CopyFrom(constants[name])
+        graph.initializer[-1].name = copy
+    place = list(graph.node).index(loop)
+    nodes = [*graph.node[:place], *before, *graph.node[place:]]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _copy_returned_inputs(body: Any) -> None:
@@ -165,6 +208,20 @@ def _share_equal(graph: Any) -> None:
                 _rename(each, {table.name: held[key]})
             elif np.prod(table.dims) >= WEIGHT:
                 weights[key] = table.name
+
+
+def _share_results(graph: Any) -> None:
+    """Keeps one of several nodes that do the same to the same values; of a graph's own outputs each has its node."""
+    wanted = {value.name for value in graph.output}
+    known: dict[bytes, Any] = {}
+    for node in list(graph.node):
+        if bodies(node) or wanted & set(node.output):
+            continue
+        alike = type(node)(op_type=node.op_type, domain=node.domain, input=node.input, attribute=node.attribute)
+        first = known.setdefault(alike.SerializeToString(deterministic=True), node)
+        if first is not node:
+            graph.node.remove(node)
+            _rename(graph, dict(zip(node.output, first.output, strict=True)))
 
 
 def _share_transposed(graph: Any) -> None:
