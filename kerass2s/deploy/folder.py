@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from kerass2s.errors import ConfigError, ExportError, UserError
 from kerass2s.export.manifest import onnx_files, saved_models
+from kerass2s.export.place import whole_directory
 from kerass2s.export.predictor import is_saved_model
 
 SERVED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -108,13 +107,5 @@ def fresh_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigError(f"Give an empty or a new directory. Received: {str(out)!r}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        made.chmod(0o755)
+    with whole_directory(out) as made:
         yield made
-        if out.exists():
-            out.rmdir()
-        os.replace(made, out)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)

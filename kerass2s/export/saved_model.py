@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from kerass2s.decoding import Search
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import describe, first_line, needed, write_saved_model_description
 from kerass2s.export.graph import ids_graph, inputs_spec, refuse_cudnn, without_cudnn
+from kerass2s.export.place import whole_directory
 from kerass2s.export.quiet import quiet
 from kerass2s.inference import Inference
 
@@ -59,10 +58,7 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
     path = Path(path)
     _check_target(path)
     needed(LOGS, "serving")  # what would fail in the end is tried first
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        made.chmod(0o755)
+    with whole_directory(path) as made:
         with quiet(), without_cudnn(model):
             signatures, outputs = _signatures(model, search)
             for signature in signatures.values():
@@ -70,11 +66,6 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
             tf.saved_model.save(_module(signatures), str(made), signatures=signatures)
         _write_warmup(made / WARMUP_REQUESTS, signatures, model.codec)
         write_saved_model_description(made, describe(model, search, outputs))
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(made, path)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _check_target(path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from kerass2s.export.conversion import OPSET, to_onnx
 from kerass2s.export.describe import describe_model
 from kerass2s.export.graph import source_probe, without_cudnn
 from kerass2s.export.onnx import check_onnx, finished, run_named, session
+from kerass2s.export.place import whole_directory
 from kerass2s.export.precision import FULL
 from kerass2s.export.recurrent import portable_encoder
 from kerass2s.inference import Inference
@@ -66,18 +65,10 @@ def export_onnx_steps(
     if path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - {ENCODER, STEP}):
         raise ExportError(f"The parts of a model are the only files of their directory. Received: {str(path)!r}")
     protos = convert_steps(model, opset=opset, precision=precision)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        made.chmod(0o755)
+    with whole_directory(path) as made:
         for name, proto in protos.items():
             (made / name).write_bytes(proto.SerializeToString())
         _check(made, source_probe(model.codec, 1))
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(made, path)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def is_steps(path: Path) -> bool:
