@@ -161,9 +161,12 @@ class MinimumRisk(SeededFeeding):
             drawn = TOKENS["sample"](output.prediction, true.dtype, tf.random.fold_in(seed, t))
             drawn = tf.where(carry.running, drawn, PAD_ID)
             running = carry.running & (drawn != END_ID)
-            return _Sampled(tf.where(running, drawn, PAD_ID), output.state, write(carry.tokens, t, drawn), running)
+            return _Sampled(
+                tf.where(running, drawn, PAD_ID), output.state, write(carry.tokens, t, drawn, places), running
+            )
 
         rows, longest = tf.shape(true)[0], 2 * tf.shape(true)[1]
+        places = tf.range(longest)
         nothing = tf.fill([rows, longest], tf.cast(PAD_ID, true.dtype))
         first = _Sampled(true[:, 0], start.state, nothing, tf.fill([rows], True))
         tokens = search_loop(decoder.step, start.memory, first, advance, longest).tokens
