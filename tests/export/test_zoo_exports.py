@@ -31,6 +31,8 @@ LONGEST = 8  # of the outputs
 SOURCES = 200
 # How many of them in batches of 1, 3 and 32; `benchmarks/exports.py` asks for all in each, which takes minutes.
 SHARES = {1: 20, 3: 30, 32: SOURCES}
+# One architecture for each kind of source and target, and one whose state grows.
+ENDS = ("luong2015", "pointer_generator2017", "listen_attend2016", "series2series", "transformer2017")
 PAGE = Path(__file__).parents[2] / "docs" / "exports.md"
 
 # OpenVINO 2026.4.1 gives no rows at all for some of its batches of 8 and more, and right ones for others.
@@ -154,9 +156,11 @@ def test_exports_answer_as_the_live_model(
     asked = sources(model)
     vectors = isinstance(model.codec.search(), Rollout)
     searches = [Rollout(LONGEST)] if vectors else [GreedySearch(LONGEST), BeamSearch(4, max_length=LONGEST)]
+    # An export takes seconds: where beams are reordered right, greedy rows are; `benchmarks/exports.py` asks for all.
+    exported = searches if name in ENDS else searches[-1:]
     answers = [model.generate(asked, each) if vectors else model.n_best(asked, each) for each in searches]
     assert len({str(answer) for answer in answers[0]}) > 1, "a model that always says the same shows nothing"
-    for search, expected in zip(searches, answers, strict=True):
+    for search, expected in zip(exported, answers[-len(exported) :], strict=True):
         directory = tmp_path / type(search).__name__
         with pretend_gpu():  # what is made on a GPU runs here, where there is none
             export_onnx(model, directory / "model.onnx", search)
