@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,12 @@ def without_cudnn(model: Inference) -> Iterator[None]:
             layer.use_cudnn = value
 
 
+def operators(graph: Any) -> set[str]:
+    """Returns the kinds of operators in a TensorFlow GraphDef, those of the functions that it calls among them."""
+    functions = attrgetter("library.function")(graph)
+    return {node.op for nodes in (graph.node, *(each.node_def for each in functions)) for node in nodes}
+
+
 def refuse_cudnn(function: Any) -> None:
     """Refuses a traced function that would run on a GPU with cuDNN alone.
 
@@ -98,9 +105,7 @@ def refuse_cudnn(function: Any) -> None:
     Raises:
         ExportError: an operator of cuDNN is in it, or in a function that it calls.
     """
-    graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
-    found = sorted({node.op for node in nodes if "Cudnn" in node.op})
+    found = sorted(kind for kind in operators(function.graph.as_graph_def()) if "Cudnn" in kind)
     if found:
         raise ExportError(
             f"An operator of cuDNN would end up in the export, which then ran on a GPU alone; "

@@ -7,6 +7,7 @@ An ONNX file is read as it is. A SavedModel is read with the help of TensorFlow,
 sees `serving_default` only, and cannot convert its tokenizer); `openvino.save_model` then keeps what was read.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -28,8 +29,8 @@ def read_onnx(path: Path) -> tuple[openvino.Model, Text]:
 def read_saved_model(path: Path) -> tuple[openvino.Model, Text]:
     """Returns the model of a directory, and its texts."""
     import tensorflow as tf
-    import tensorflow_text  # noqa: F401 - for its operators
 
+    importlib.import_module("tensorflow_text")  # brings the tokenizer's operators, and nothing else is used of it
     loaded = tf.saved_model.load(str(path))
     description = json.loads((path / "assets.extra" / "kerass2s.json").read_text("utf-8"))
     return openvino.convert_model(loaded.signatures["ids"]), Text(description)
