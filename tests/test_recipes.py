@@ -68,6 +68,7 @@ def test_changes_go_down_by_dots_and_are_read_as_yaml(file: Path):
         ("label_smoothing=1", r"`label_smoothing` must be in \[0, 1\)"),
         ("ema=1", r"`ema` must be in \(0, 1\)"),
         ("gradient_accumulation_steps=0", "`gradient_accumulation_steps` must be at least 1"),
+        ("precision=float16", "`precision` must be one of float32, mixed_bfloat16"),
         ("early_stopping=0", "`early_stopping` must be at least 1"),
         ("early_stopping=never", "`early_stopping` must be a whole number"),
         ("feeding=scheduled_sampling", "`feeding` must be a mapping"),

@@ -15,6 +15,7 @@ from kerass2s.errors import ConfigError
 TOKENIZER_KINDS = ("char", "word", "unigram", "bpe")
 BATCHING_KINDS = ("examples", "tokens")
 DECAYS = ("none", "linear", "cosine")
+PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 # === Recipe ===
@@ -83,7 +84,8 @@ class Recipe:
     `config` goes to the architecture, which checks its keys. `search` is the search of the free-running validation.
     `decay` takes the learning rate from `learning_rate` to zero over all epochs. `ema` is the momentum of a moving
     average of the weights, which is then what is validated and kept. `gradient_accumulation_steps` batches make one
-    update. `early_stopping` is the patience: after so many epochs without a better free-running sequence accuracy the
+    update. `precision` is what training computes in; weights are float32 either way, and so is the preset when loaded.
+    `early_stopping` is the patience: after so many epochs without a better free-running sequence accuracy the
     run ends; a resumed run counts them anew. `feeding` names what the decoder is fed and its arguments, such as
     `{name: scheduled_sampling, decay: {name: inverse_sigmoid, k: 2000}}`; none is the architecture's own.
     """
@@ -101,6 +103,7 @@ class Recipe:
     label_smoothing: float = 0.0
     ema: float | None = None
     gradient_accumulation_steps: int = 1
+    precision: str = "float32"
     early_stopping: int | None = None
     feeding: dict[str, Any] | None = None
     curriculum: CurriculumRecipe | None = None
@@ -109,6 +112,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         one_of("decay", self.decay, DECAYS)
+        one_of("precision", self.precision, PRECISIONS)
         _at_least("epochs", self.epochs, 1)
         if not self.learning_rate > 0:
             raise ConfigError(f"`learning_rate` must be above 0. Received: {self.learning_rate}")

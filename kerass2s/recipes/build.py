@@ -128,7 +128,12 @@ def build_model(recipe: Recipe, source: SentencePieceTokenizer, target: Sentence
     from kerass2s import zoo
 
     keras.utils.set_random_seed(recipe.seed)
-    model = zoo.build(recipe.architecture, source_tokenizer=source, target_tokenizer=target, **recipe.config)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        model = zoo.build(recipe.architecture, source_tokenizer=source, target_tokenizer=target, **recipe.config)
+    finally:
+        keras.config.set_dtype_policy(policy)
     compile_model(recipe, model)
     return model
 
