@@ -23,10 +23,11 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """Which SentencePiece tokenizer one side gets; no size means the trainer's own."""
+    """Which SentencePiece tokenizer one side gets; no size means the trainer's own, `fold_case` reads small letters."""
 
     kind: str
     vocabulary_size: int | None = None
+    fold_case: bool = False
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, TOKENIZER_KINDS)
