@@ -46,6 +46,7 @@ ORDER = [
     "plots",
     "diagrams",
     "recipes",
+    "release",
     "quickstart",
     "cli",
 ]

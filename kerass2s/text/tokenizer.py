@@ -122,7 +122,7 @@ class SentencePieceTokenizer:
             kind: one of `KINDS`.
             vocabulary_size: the most pieces to have, the four special ones included. None: every symbol seen for
                 `char` and `word`, and 8000 for `unigram` and `bpe`. A small corpus gives fewer.
-            fold_case: read every text in small letters (SentencePiece's `nmt_nfkc_cf`), now and wherever the model goes.
+            fold_case: read every text in small letters (SentencePiece's `nmt_nfkc_cf`), wherever the model goes.
 
         Raises:
             ConfigError: if `kind` is unknown, or `vocabulary_size` cannot hold the special pieces, or, for `unigram`
