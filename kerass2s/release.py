@@ -18,7 +18,7 @@ from kerass2s.export import verify, write_manifest, write_text_onnx
 from kerass2s.export.describe import read_onnx
 from kerass2s.presets import BUNDLED, load_preset
 from kerass2s.recipes import Recipe
-from kerass2s.recipes.runs import RECIPE, accuracy, history, hours
+from kerass2s.recipes.runs import RECIPE, best_epoch, history, hours
 from kerass2s.seq2seq import Seq2Seq
 
 __all__ = ["Card", "Shipped", "release", "shipped", "write_exports"]
@@ -113,49 +113,11 @@ Apache-2.0, as the code that made it.
 """
 
 
-# === Reading cards ===
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A preset that comes with kerass2s: its size as a preset, and of its card licence, data and figures by part."""
-
-    name: str
-    megabytes: float
-    licence: str
-    data: str
-    figures: dict[str, dict[str, float]]
-
-    @property
-    def shown(self) -> list[str]:
-        """The figures, each in words."""
-        return [
-            f"{part} {METRICS[metric]} {_shown(metric, value)}"
-            for part, metrics in self.figures.items()
-            for metric, value in metrics.items()
-        ]
-
-
-def shipped() -> list[Shipped]:
-    """Returns what there is to know of each preset that comes with kerass2s."""
-    return [_read_card(BUNDLED / name) for name in presets.names()]
-
-
-def _read_card(directory: Path) -> Shipped:
-    size = sum(file.stat().st_size for file in (directory / "preset").iterdir())
-    front = yaml.safe_load((directory / CARD).read_text(encoding="utf-8").split("---\n")[1])
-    results = front["model-index"][0]["results"]
-    figures = {
-        each["dataset"]["split"]: {metric["type"]: metric["value"] for metric in each["metrics"]} for each in results
-    }
-    return Shipped(directory.name, size / 1e6, front["license"], results[0]["dataset"]["name"], figures)
+def _shown(metric: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if metric.endswith("rate") else f"{value:.1f}"
 
 
 # === Making a release ===
-
-
-def _shown(metric: str, value: float) -> str:
-    return f"{100 * value:.2f} %" if metric.endswith("rate") else f"{value:.1f}"
 
 
 def write_exports(model: Seq2Seq, directory: Path, search: Search, precision: str | None = None) -> None:
@@ -203,7 +165,7 @@ def _figures(model: Seq2Seq, pairs: list[Pair], search: Search) -> dict[str, Any
 
 
 def _training(entries: list[dict[str, Any]], recipe: Recipe) -> str:
-    best = max(entries, key=accuracy)
+    best = best_epoch(entries)
     return (
         f"Trained for {len(entries)} epochs, {hours(entries):.1f} hours on 2 CPU cores that did other work too, seed "
         f"{recipe.seed}; the weights are those of epoch {best['epoch'] + 1}, the best on validation pairs."
@@ -214,3 +176,41 @@ def _command(recipe: Recipe) -> str:
     """Returns what trains the model again: a bundled recipe by its name, or the card's own."""
     name = next((name for name in recipes.names() if recipes.load(name) == recipe), "recipe.yaml")
     return f"kerass2s train {name} --out DIR"
+
+
+# === Reading cards ===
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A preset that comes with kerass2s: its size as a preset, and of its card licence, data and figures by part."""
+
+    name: str
+    megabytes: float
+    licence: str
+    data: str
+    figures: dict[str, dict[str, float]]
+
+    @property
+    def shown(self) -> list[str]:
+        """The figures, each in words."""
+        return [
+            f"{part} {METRICS[metric]} {_shown(metric, value)}"
+            for part, metrics in self.figures.items()
+            for metric, value in metrics.items()
+        ]
+
+
+def shipped() -> list[Shipped]:
+    """Returns what there is to know of each preset that comes with kerass2s."""
+    return [_read_card(BUNDLED / name) for name in presets.names()]
+
+
+def _read_card(directory: Path) -> Shipped:
+    size = sum(file.stat().st_size for file in (directory / "preset").iterdir())
+    front = yaml.safe_load((directory / CARD).read_text(encoding="utf-8").split("---\n")[1])
+    results = front["model-index"][0]["results"]
+    figures = {
+        each["dataset"]["split"]: {metric["type"]: metric["value"] for metric in each["metrics"]} for each in results
+    }
+    return Shipped(directory.name, size / 1e6, front["license"], results[0]["dataset"]["name"], figures)

@@ -11,7 +11,7 @@ import typer
 
 from kerass2s.cli.app import examples, quiet_tensorflow, stderr
 from kerass2s.errors import ConfigError, UserError
-from kerass2s.recipes.runs import HISTORY, RECIPE, accuracy, history
+from kerass2s.recipes.runs import HISTORY, RECIPE, accuracy, best_epoch, history
 
 if TYPE_CHECKING:
     import keras
@@ -78,7 +78,7 @@ def train(
     _claim(directory, chosen, resume)
     model = _model(directory, chosen, pairs)
     _fit(directory, chosen, model, pairs, dev)
-    best = max(history(directory), key=accuracy)
+    best = best_epoch(history(directory))
     print(
         f"{directory}: epoch {best['epoch'] + 1} is best, word error rate "
         f"{1 - accuracy(best):.4f} on {min(len(dev), VALIDATED)} validation pairs"
@@ -187,7 +187,7 @@ def _journal(directory: Path) -> keras.callbacks.Callback:
             entry["seconds"] = round(time.monotonic() - self.begun, 1)
             with (directory / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
-            better = accuracy(entry) > self.best
+            better = accuracy(entry) >= self.best  # of equals the later, which the decay has brought nearer its goal
             if better:
                 self.best = accuracy(entry)
                 self.model.save_to_preset(directory)

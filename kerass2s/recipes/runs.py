@@ -27,6 +27,11 @@ def accuracy(entry: dict[str, Any]) -> float:
     return entry["val_free_sequence_accuracy"]
 
 
+def best_epoch(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the entry of the epoch whose weights are kept: the best, of equals the last."""
+    return max(reversed(entries), key=accuracy)
+
+
 def hours(entries: list[dict[str, Any]]) -> float:
     """Returns how long the epochs took, validation included."""
     return sum(entry["seconds"] for entry in entries) / 3600
