@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from kerass2s import datasets, presets, recipes
+from kerass2s.cmudict import one_target_each
 from kerass2s.data import Pair
 from kerass2s.decoding import Search, search_spec
 from kerass2s.errors import ConfigError, ExportError, UserError
@@ -19,6 +20,7 @@ from kerass2s.export.describe import read_onnx
 from kerass2s.presets import BUNDLED, load_preset
 from kerass2s.recipes import Recipe
 from kerass2s.recipes.runs import RECIPE, best_epoch, history, hours
+from kerass2s.recipes.settling import settle
 from kerass2s.seq2seq import Seq2Seq
 
 __all__ = ["Card", "Shipped", "release", "shipped", "write_exports"]
@@ -152,7 +154,9 @@ def release(run: Path, out: Path, search: Search, precision: str | None = None) 
     figures = {part: _figures(model, parts[part], search) for part in ("dev", "test")}
     write_exports(model, out, search, precision)
     training = _training(history(run), recipe)
-    Card(out.name, about, figures, search_spec(search), recipe, _command(recipe), training).write(out, model)
+    Card(out.name, about, figures, search_spec(search), recipe, _command(recipe, parts["train"]), training).write(
+        out, model
+    )
     write_manifest(out)
     report = verify(out)
     if not report.ok:
@@ -172,10 +176,11 @@ def _training(entries: list[dict[str, Any]], recipe: Recipe) -> str:
     )
 
 
-def _command(recipe: Recipe) -> str:
+def _command(recipe: Recipe, train: list[Pair]) -> str:
     """Returns what trains the model again: a bundled recipe by its name, or the card's own."""
-    name = next((name for name in recipes.names() if recipes.load(name) == recipe), "recipe.yaml")
-    return f"kerass2s train {name} --out DIR"
+    pairs = one_target_each(train)
+    same = (name for name in recipes.names() if settle(recipes.load(name), pairs)[0] == recipe)
+    return f"kerass2s train {next(same, 'recipe.yaml')} --out DIR"
 
 
 # === Reading cards ===

@@ -14,6 +14,7 @@ from kerass2s import GreedySearch, datasets, presets, recipes, zoo
 from kerass2s.data import Pair
 from kerass2s.errors import ConfigError, UserError
 from kerass2s.recipes.runs import HISTORY, RECIPE
+from kerass2s.recipes.settling import settle
 from kerass2s.release import release, shipped
 from kerass2s.text import SentencePieceTokenizer
 
@@ -36,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_release_has_everything_and_its_card_is_read(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(datasets, "load_split", lambda name: {"train": [], "dev": PAIRS[:2], "test": PAIRS})
+    monkeypatch.setattr(datasets, "load_split", lambda name: {"train": PAIRS, "dev": PAIRS[:2], "test": PAIRS})
     figures = release(run, tmp_path / "tiny", GreedySearch(max_length=5))
     assert [figures[part]["n"] for part in ("dev", "test")] == [2, 3]
     made = {path.relative_to(tmp_path / "tiny").as_posix() for path in (tmp_path / "tiny").rglob("*")}
@@ -59,7 +60,9 @@ def test_a_release_has_everything_and_its_card_is_read(run: Path, tmp_path: Path
 def test_the_command_of_a_bundled_recipe_is_its_name():
     from kerass2s.release import _command
 
-    assert _command(recipes.load("dates")) == "kerass2s train dates --out DIR"
+    assert _command(recipes.load("dates"), PAIRS) == "kerass2s train dates --out DIR"
+    settled, _ = settle(recipes.load("g2p_en"), PAIRS)
+    assert _command(settled, PAIRS) == "kerass2s train g2p_en --out DIR"
 
 
 def test_a_release_is_refused_before_any_work(run: Path, tmp_path: Path):

@@ -69,13 +69,17 @@ def train(
     """
     from kerass2s import recipes
     from kerass2s.recipes import build
+    from kerass2s.recipes.settling import settle
 
     chosen = recipes.load(recipe, sets or []).with_files(train_file, dev_file)
     pairs, dev = build.load_data(chosen)
+    chosen, said = settle(chosen, pairs)
     quiet_tensorflow()
     build.check(chosen)
     directory = Path(out)
     _claim(directory, chosen, resume)
+    for each in said:
+        stderr().print(each, markup=False, soft_wrap=True)
     model = _model(directory, chosen, pairs)
     _fit(directory, chosen, model, pairs, dev)
     best = best_epoch(history(directory))
