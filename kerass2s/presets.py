@@ -38,7 +38,9 @@ FORMAT = 1
 CONFIG, WEIGHTS, CONFIDENCE = "config.json", "model.weights.h5", "confidence.json"
 TOKENIZERS = {"source": "source.spm", "target": "target.spm"}
 KEYS = {"format", "kerass2s_version", "architecture", "config", "files"}
-BUNDLED = Path(__file__).resolve().parent.parent / "exported"
+HERE = Path(__file__).resolve().parent
+BUNDLED = HERE / "exported" if (HERE / "exported").is_dir() else HERE.parent / "exported"
+"""The presets that are shipped: beside the code where it was installed, at the root of a checkout."""
 
 
 def names() -> list[str]:
