@@ -14,6 +14,7 @@ PACKAGE = ROOT / "kerass2s"
 # From the ground up; docs/architecture.md shows the same order. A room may import only the rooms above it in this list.
 ORDER = [
     "errors",
+    "files",
     "text",
     "attention",
     "context",

@@ -15,9 +15,10 @@ from pathlib import Path
 from kerass2s.decoding import BeamSearch
 from kerass2s.deploy.folder import find_onnx, named
 from kerass2s.errors import ExportError
-from kerass2s.export.describe import file_digest, read_onnx
+from kerass2s.export.describe import read_onnx
 from kerass2s.export.manifest import onnx_files
 from kerass2s.export.onnx import export_onnx
+from kerass2s.files import digest
 from kerass2s.presets import load_preset
 
 PAGE = Path(__file__).parent / "web"
@@ -96,7 +97,7 @@ def _listed(file: Path, examples: list[str]) -> dict[str, object]:
 def _set_version(place: Path) -> None:
     """Writes a digest of all files into the service worker: a browser takes a page as new when that file changes."""
     files = sorted(path for path in place.rglob("*") if path.is_file())
-    version = hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
+    version = hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()[:16]
     service_worker = place / "service-worker.js"
     text = service_worker.read_text("utf-8")
     service_worker.write_text(text.replace('"unversioned"', f'"{version}"', 1), "utf-8")
