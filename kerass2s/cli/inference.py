@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from kerass2s.inference import Inference
 
 ATTENTION_MAPS = 6
+TREE_BEAMS = 4
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +53,7 @@ def register(app: typer.Typer) -> None:
             "predict my_model names.txt --search sample:4,seed=7 --n-best 4",
             "predict my_model words.txt --search beam:5 --lexicon allowed.txt",
             "predict my_model words.txt --confidence   # after `calibrate`",
+            "predict my_model words.txt --attention looked.png --beam-tree beams.png",
         )
         + searches(),
     )(predict)
@@ -81,6 +83,9 @@ def predict(
     attention: Annotated[
         str | None, typer.Option("--attention", metavar="PNG", help=f"Draw attention of the first {ATTENTION_MAPS}.")
     ] = None,
+    beam_tree: Annotated[
+        str | None, typer.Option("--beam-tree", metavar="PNG", help="Draw what the search of the first went through.")
+    ] = None,
     confidence: Annotated[
         bool, typer.Option("--confidence", help="Put each output's calibrated confidence in the column after it.")
     ] = False,
@@ -99,7 +104,10 @@ def predict(
 
     if not is_export(model):  # one checks the spec by what it holds
         check_search(search)
-    check_picture_path(attention)
+    for picture in (attention, beam_tree):
+        check_picture_path(picture)
+    if beam_tree and is_export(model):
+        raise UserError(f"An export shows no steps; draw the tree of the preset it was made from. Received: {model}")
     total = count_lines(file)
     if search is None and n_best > 1 and not is_export(model):
         search = f"beam:{n_best}"
@@ -115,6 +123,9 @@ def predict(
         print(_line(columns(hypotheses, n_best), scores, calibration), flush=True)
         if attention and source.strip() and hypotheses and len(shown) < ATTENTION_MAPS:
             shown.append((source, hypotheses[0]))
+        if beam_tree and source.strip():
+            _draw_tree(beam_tree, predictor, source)
+            beam_tree = None
     if attention:
         _draw(attention, predictor, shown)
 
@@ -144,6 +155,15 @@ def _draw(path: str, predictor: Predictor, shown: Sequence[tuple[str, Hypothesis
 
     maps = [attention_map(source, each, predictor.codec) for source, each in shown]
     save_attention(path, maps)
+
+
+def _draw_tree(path: str, predictor: Predictor, source: str) -> None:
+    """Draws the beam search of one source: the one that was asked for, or one of a few beams."""
+    from kerass2s.decoding import BeamSearch
+    from kerass2s.plots import beam_tree, save_beam_tree
+
+    search = predictor.strategy if isinstance(predictor.strategy, BeamSearch) else BeamSearch(TREE_BEAMS)
+    save_beam_tree(path, beam_tree(predictor.model, source, search), source)
 
 
 # === score ===
