@@ -49,6 +49,7 @@ ORDER = [
     "diagrams",
     "report",
     "recipes",
+    "release",
     "quickstart",
     "cli",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from kerass2s.cli.app import examples, quiet_tensorflow, stderr
 from kerass2s.errors import ConfigError, UserError
+from kerass2s.recipes.runs import HISTORY, RECIPE, accuracy, best_epoch, history
 
 if TYPE_CHECKING:
     import keras
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from kerass2s.recipes import Recipe
     from kerass2s.seq2seq import Seq2Seq
 
-RECIPE, HISTORY, BACKUP, TOKENIZERS = "recipe.yaml", "history.jsonl", "backup", ("source.spm", "target.spm")
+BACKUP, TOKENIZERS = "backup", ("source.spm", "target.spm")
 MAY_DIFFER = ("epochs",)
 VALIDATED = 2000
 
@@ -67,19 +69,23 @@ def train(
     """
     from kerass2s import recipes
     from kerass2s.recipes import build
+    from kerass2s.recipes.settling import settle
 
     chosen = recipes.load(recipe, sets or []).with_files(train_file, dev_file)
     pairs, dev = build.load_data(chosen)
+    chosen, said = settle(chosen, pairs)
     quiet_tensorflow()
     build.check(chosen)
     directory = Path(out)
     _claim(directory, chosen, resume)
+    for each in said:
+        stderr().print(each, markup=False, soft_wrap=True)
     model = _model(directory, chosen, pairs)
     _fit(directory, chosen, model, pairs, dev)
-    best = max(_history(directory), key=_accuracy)
+    best = best_epoch(history(directory))
     print(
         f"{directory}: epoch {best['epoch'] + 1} is best, word error rate "
-        f"{1 - _accuracy(best):.4f} on {min(len(dev), VALIDATED)} validation pairs"
+        f"{1 - accuracy(best):.4f} on {min(len(dev), VALIDATED)} validation pairs"
     )
 
 
@@ -113,23 +119,6 @@ def _same(file: Path, recipe: Recipe) -> None:
             f"--resume needs the recipe that the run began with (only {', '.join(MAY_DIFFER)} may "
             f"change). Received: another {', '.join(changed)}"
         )
-
-
-def _history(directory: Path) -> list[dict[str, Any]]:
-    """Returns one entry an epoch; a line cut short by a kill is left out."""
-    file = directory / HISTORY
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    entries = []
-    for line in lines:
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return entries
-
-
-def _accuracy(entry: dict[str, Any]) -> float:
-    return entry["val_free_sequence_accuracy"]
 
 
 # === Training ===
@@ -186,25 +175,29 @@ def _journal(directory: Path) -> keras.callbacks.Callback:
     import keras
 
     console = stderr()
-    past = _history(directory)
-    best = max((_accuracy(entry) for entry in past), default=-1.0)
+    past = history(directory)
+    best = max((accuracy(entry) for entry in past), default=-1.0)
 
     class Journal(keras.callbacks.Callback):
         def __init__(self) -> None:
             super().__init__()
             self.best = best
 
+        def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+            self.begun = time.monotonic()
+
         def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
             entry = {"epoch": epoch, **{key: float(value) for key, value in (logs or {}).items()}}
+            entry["seconds"] = round(time.monotonic() - self.begun, 1)
             with (directory / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
-            better = _accuracy(entry) > self.best
+            better = accuracy(entry) >= self.best  # of equals the later, which the decay has brought nearer its goal
             if better:
-                self.best = _accuracy(entry)
+                self.best = accuracy(entry)
                 self.model.save_to_preset(directory)
             console.print(
                 f"epoch {epoch + 1}: loss {entry['loss']:.4f}, validation loss {entry['val_loss']:.4f}, "
-                f"word error rate {1 - _accuracy(entry):.4f}{', saved' if better else ''}"
+                f"word error rate {1 - accuracy(entry):.4f}{', saved' if better else ''}"
             )
 
     return Journal()

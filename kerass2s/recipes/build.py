@@ -114,7 +114,9 @@ def train_tokenizers(recipe: Recipe, pairs: list[Pair]) -> tuple[SentencePieceTo
 def _train(recipe: TokenizerRecipe, texts: list[str]) -> SentencePieceTokenizer:
     from kerass2s.text import SentencePieceTokenizer
 
-    return SentencePieceTokenizer.train(texts, kind=recipe.kind, vocabulary_size=recipe.vocabulary_size)
+    return SentencePieceTokenizer.train(
+        texts, kind=recipe.kind, vocabulary_size=recipe.vocabulary_size, fold_case=recipe.fold_case
+    )
 
 
 def build_model(recipe: Recipe, source: SentencePieceTokenizer, target: SentencePieceTokenizer) -> Seq2Seq:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kerass2s.cli import training
+from kerass2s.recipes.runs import HISTORY
 
 SETS = [
     f"--set={change}"
@@ -49,7 +49,7 @@ def test_a_run_resumes_where_it_stopped(run, arguments, tmp_path: Path):
     assert run("train", *arguments, "--set", "epochs=2").exit_code == 0
     again = run("train", *arguments, "--set", "epochs=3", "--resume")
     assert again.exit_code == 0, again.output
-    history = [json.loads(line) for line in (tmp_path / "run" / training.HISTORY).read_text("utf-8").splitlines()]
+    history = [json.loads(line) for line in (tmp_path / "run" / HISTORY).read_text("utf-8").splitlines()]
     assert [entry["epoch"] for entry in history] == [0, 1, 2]
     assert history[2]["loss"] < history[0]["loss"]
 
@@ -116,7 +116,7 @@ def test_a_recipe_that_averages_accumulates_samples_and_orders_resumes(run, argu
     assert run("train", *arguments, *sets, "--set", "epochs=1").exit_code == 0
     again = run("train", *arguments, *sets, "--set", "epochs=2", "--resume")
     assert again.exit_code == 0, again.output
-    history = [json.loads(line) for line in (tmp_path / "run" / training.HISTORY).read_text("utf-8").splitlines()]
+    history = [json.loads(line) for line in (tmp_path / "run" / HISTORY).read_text("utf-8").splitlines()]
     assert history[0]["epoch"] == 0
     assert history[1]["sampling_probability"] > history[0]["sampling_probability"] > 0
 
@@ -124,5 +124,5 @@ def test_a_recipe_that_averages_accumulates_samples_and_orders_resumes(run, argu
 def test_early_stopping_ends_the_run(run, arguments, tmp_path: Path):
     sets = ["--set=early_stopping=1", "--set=learning_rate=1e-9", "--set=epochs=9"]
     assert run("train", *arguments, *sets).exit_code == 0
-    history = (tmp_path / "run" / training.HISTORY).read_text("utf-8").splitlines()
+    history = (tmp_path / "run" / HISTORY).read_text("utf-8").splitlines()
     assert len(history) == 2
