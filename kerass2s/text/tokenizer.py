@@ -175,6 +175,15 @@ class SentencePieceTokenizer:
         """The V pieces in the order of their ids; `▁` stands for a space."""
         return [self._processor.id_to_piece(index) for index in range(self.vocabulary_size)]
 
+    @property
+    def scores(self) -> list[float]:
+        """How usual each of the V pieces is, as the model keeps it: the log of its share of the training texts.
+
+        For `char` and `word` it was counted, for `unigram` estimated. `bpe` keeps the order of its merges instead,
+        0, -1, -2 …, the most usual first. The special pieces have 0.
+        """
+        return [self._processor.get_score(index) for index in range(self.vocabulary_size)]
+
     # === Python side ===
 
     def normalize(self, text: str) -> str:
