@@ -22,6 +22,7 @@ __all__ = [
     "seal",
     "sealed",
     "sync_directory",
+    "sync_file",
     "write_bytes",
     "write_json",
 ]
@@ -163,6 +164,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a JSON object as `write_bytes` does."""
     write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def sync_file(path: Path) -> None:
+    """Makes a file's content last, should the machine stop."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def sync_directory(directory: Path) -> None:

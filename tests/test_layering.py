@@ -15,6 +15,7 @@ PACKAGE = ROOT / "kerass2s"
 ORDER = [
     "errors",
     "files",
+    "downloads",
     "text",
     "attention",
     "context",

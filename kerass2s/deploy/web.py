@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from kerass2s.errors import ExportError
 from kerass2s.export.describe import read_onnx
 from kerass2s.export.manifest import onnx_files
 from kerass2s.export.onnx import export_onnx
-from kerass2s.files import digest
+from kerass2s.files import MEBIBYTE, digest
 from kerass2s.presets import load_preset
 
 PAGE = Path(__file__).parent / "web"
+LARGEST = 256 * MEBIBYTE
 RUNTIME_VERSION = "1.30.0"
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 """The files of the npm package onnxruntime-web that the page runs; they are not part of this package."""
@@ -170,8 +172,23 @@ def _fetch_runtime(place: Path) -> None:
     if done.returncode:
         raise ExportError(f"npm could not bring {package}. {help}. Received: {done.stderr.strip()[-300:]}")
     (packed,) = place.glob("*.tgz")
-    (place / "dist").mkdir()
-    with tarfile.open(packed) as archive:
-        for name in RUNTIME:
-            with archive.extractfile(f"package/dist/{name}") as inside, (place / "dist" / name).open("wb") as target:
-                shutil.copyfileobj(inside, target)
+    unpack(packed, place / "dist")
+
+
+def unpack(packed: Path, place: Path) -> None:
+    """Unpacks the files that the page needs, and nothing else, whatever the archive says where they go.
+
+    Raises:
+        ExportError: it is no such archive, or one of them is missing, a link, or too large.
+    """
+    place.mkdir()
+    try:
+        with tarfile.open(packed) as archive:
+            for name in RUNTIME:
+                member = archive.getmember(f"package/dist/{name}")
+                if not member.isreg() or member.size > LARGEST:
+                    raise ExportError(f"{packed}: must be a plain file. Received: {member.name}, {member.size:,} bytes")
+                with archive.extractfile(member) as inside, (place / name).open("wb") as target:
+                    shutil.copyfileobj(inside, target)
+    except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
+        raise ExportError(f"{packed}: not the package onnxruntime-web. Received: {error}") from error
