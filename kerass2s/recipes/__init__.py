@@ -5,12 +5,11 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from kerass2s import datasets
-from kerass2s.errors import ConfigError
+from kerass2s.errors import ConfigError, suggestion
 
 TOKENIZER_KINDS = ("char", "word", "unigram", "bpe")
 BATCHING_KINDS = ("examples", "tokens")
@@ -152,12 +151,6 @@ def one_of(key: str, value: str, choices: Sequence[str]) -> None:
 def _at_least(key: str, value: int | Auto, least: int) -> None:
     if value != AUTO and value < least:
         raise ConfigError(f"`{key}` must be at least {least}. Received: {value}")
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """Returns ` Did you mean ...?` for a near miss, else nothing."""
-    near = get_close_matches(name, known, n=1)
-    return f" Did you mean `{near[0]}`?" if near else ""
 
 
 # === Reading ===

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kerass2s import datasets
 from kerass2s.cmudict import one_target_each
 from kerass2s.data import Pair, read_pairs
-from kerass2s.errors import ConfigError
-from kerass2s.recipes import Recipe, TokenizerRecipe, number, one_of, suggestion
+from kerass2s.errors import ConfigError, suggestion
+from kerass2s.recipes import Recipe, TokenizerRecipe, number, one_of
 
 if TYPE_CHECKING:
     import keras

@@ -43,10 +43,17 @@ def test_train_makes_a_preset_that_evaluates(run, arguments, home: Path, tmp_pat
     assert best["word_error_rate"] <= 0.5
     assert f"word error rate {best['word_error_rate']:.4f}" in result.stdout
     assert "epoch 30" in result.stderr
+    assert f"everything goes into {tmp_path / 'run'}" in result.stderr
+    assert f"kerass2s evaluate {tmp_path / 'run'} FILE" in result.stderr.split("next:")[1]
 
 
 def test_a_run_resumes_where_it_stopped(run, arguments, tmp_path: Path):
-    assert run("train", *arguments, "--set", "epochs=2").exit_code == 0
+    first = run("train", *arguments, "--set", "epochs=2", "--quiet", "--json", "--plot", tmp_path / "curves.png")
+    assert (first.exit_code, first.stderr) == (0, "")
+    best = json.loads(first.stdout)
+    assert (best["preset"], best["n"]) == (str(tmp_path / "run"), 12)
+    assert best["tokens_per_second"] > 0
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     again = run("train", *arguments, "--set", "epochs=3", "--resume")
     assert again.exit_code == 0, again.output
     history = [json.loads(line) for line in (tmp_path / "run" / HISTORY).read_text("utf-8").splitlines()]
