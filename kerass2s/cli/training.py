@@ -260,6 +260,7 @@ def _fit(
         *pictures,
         *stopping,
     ]
+    watch = Watch(console, recipe.epochs)
     try:
         with checkpoints.heeding_signals():
             model.fit(
@@ -272,7 +273,7 @@ def _fit(
                 standing=standing,
                 verbose=0,
                 callbacks=[
-                    Watch(console, recipe.epochs),
+                    watch,
                     *build.decay_callbacks(recipe),
                     FiniteLoss(directory / BAD_BATCH),
                     *build.averaged(recipe, measured),
@@ -282,6 +283,8 @@ def _fit(
     except Interrupted as interrupted:
         console.print(f"{interrupted}; the state is saved, and --resume goes on from there")
         raise typer.Exit(128 + interrupted.signal) from interrupted
+    finally:
+        watch.close()
 
 
 def _forget(directory: Path, epoch: int) -> None:
