@@ -17,7 +17,7 @@ quickstart: $(STAMP) ## train, evaluate, export and check a model on real words 
 	$(BIN)/kerass2s quickstart --out $(OUT)
 
 test: engines ## run every test (WORKERS=2)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 engines: $(STAMP) ## install what the tests run exports with, beside this environment: Node, Chromium, MLServer
 	tests/runtimes/install.sh

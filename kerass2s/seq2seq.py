@@ -146,7 +146,7 @@ class Seq2Seq(Inference, keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile again as `get_compile_config` told, so that a reloaded model goes on training."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        self._build_optimizer()
 
     def fit(
         self,
@@ -180,12 +180,19 @@ class Seq2Seq(Inference, keras.Model):
             raise ConfigError(f"A curriculum orders pairs, and batches have their order. Received: {type(x).__name__}")
         if isinstance(data, tf.data.Dataset):
             options["shuffle"] = False  # it shuffles by itself, and Keras warns when asked to
+        self._build_optimizer()
         return super().fit(
             data,
             y,
             validation_data=None if validation_data is None else self.codec.batches(validation_data, batching, None),
             **options,
         )
+
+    def _build_optimizer(self) -> None:
+        """Make what the optimizer remembers of each weight: TensorFlow traces a step that makes it itself twice."""
+        if self.compiled and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def evaluate(self, x: Any = None, y: Any = None, *, batching: Any = None, **options: Any) -> Any:
         """Return loss and metrics, teacher forced; takes what `fit` takes. `options` go to `keras.Model.evaluate`."""
