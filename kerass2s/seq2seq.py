@@ -148,7 +148,7 @@ class Seq2Seq(Inference, keras.Model):
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile again as `get_compile_config` told, so that a reloaded model goes on training."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        self._build_optimizer()
 
     def fit(
         self,
@@ -189,6 +189,7 @@ class Seq2Seq(Inference, keras.Model):
         dev = None if validation_data is None else self.codec.batches(validation_data, batching, None)
         options["callbacks"] = position.before(options.get("callbacks"))
         self.position, position.data = position, data
+        self._build_optimizer()
         try:
             return super().fit(data, y, validation_data=dev, **options)
         finally:
@@ -219,6 +220,12 @@ class Seq2Seq(Inference, keras.Model):
         """
         data = self.position and self.position.data
         return list(data.skip(first).take(last - first + 1)) if isinstance(data, tf.data.Dataset) else []
+
+    def _build_optimizer(self) -> None:
+        """Make what the optimizer remembers of each weight: TensorFlow traces a step that makes it itself twice."""
+        if self.compiled and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def evaluate(self, x: Any = None, y: Any = None, *, batching: Any = None, **options: Any) -> Any:
         """Return loss and metrics, teacher forced; takes what `fit` takes. `options` go to `keras.Model.evaluate`."""
