@@ -18,6 +18,7 @@ ORDER = [
     "attention",
     "context",
     "dropout",
+    "fused",
     "recurrence",
     "elements",
     "positions",
