@@ -220,7 +220,7 @@ class _Fused:
 
     def _covered(self) -> bool:
         gates = (self.activation, self.recurrent_activation) == (keras.activations.tanh, keras.activations.sigmoid)
-        further = self.dropout or self.recurrent_dropout or self.unroll or self.zero_output_for_mask
+        further = self.dropout or self.recurrent_dropout or self.unroll
         narrow = self.compute_dtype != "float64"
         return gates and self.use_bias and narrow and not further and not tf.config.list_logical_devices("GPU")
 
@@ -236,8 +236,10 @@ class _Fused:
         if self.go_backwards:
             inputs, mask = inputs[::-1], None if mask is None else mask[::-1]
         outputs, *last = run_layer(self.gates, inputs, states, weights, mask)
-        if mask is not None:  # Keras repeats the last real output at padding, and has zeros where there is none
-            outputs = tf.where(tf.cumsum(tf.cast(mask, tf.int32)) > 0, outputs, tf.zeros_like(outputs))
+        if mask is not None:
+            # At padding Keras repeats the last real output, and has zeros where there is none or it is asked for them.
+            shown = mask if self.zero_output_for_mask else tf.cumsum(tf.cast(mask, tf.int32)) > 0
+            outputs = tf.where(shown, outputs, tf.zeros_like(outputs))
         return outputs[-1], tf.transpose(outputs, [1, 0, 2]), last
 
 

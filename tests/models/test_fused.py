@@ -37,7 +37,7 @@ def trained(layer: keras.layers.Layer, states: int, masked: bool) -> dict[str, l
 @pytest.mark.parametrize("begin", ["zero", "given"])
 @pytest.mark.parametrize("way", ["forward", "backward", "both"])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
-def test_a_fused_layer_equals_the_one_of_keras(kind, way, begin, masked):
+def test_a_fused_layer_equals_the_one_of_keras(kind, way, begin, masked, monkeypatch):
     layer = getattr(fused, kind)(6, return_sequences=True, return_state=True, go_backwards=way == "backward")
     whole = keras.layers.Bidirectional(layer) if way == "both" else layer
     whole.build((None, None, 3))
@@ -45,8 +45,11 @@ def test_a_fused_layer_equals_the_one_of_keras(kind, way, begin, masked):
         weight.assign(values(*weight.shape) * 0.5 + 0.1 * i)
     states = {"zero": 0, "given": {"LSTM": 2, "GRU": 1}[kind] * (1 + (way == "both"))}[begin]
     plain = trained(whole, states, masked)
+    runs, run_layer = [], fused.run_layer
+    monkeypatch.setattr(fused, "run_layer", lambda *given: runs.append(given) or run_layer(*given))
     fused.set_fused(keras.Sequential([whole]), True)
     quick = trained(whole, states, masked)
+    assert len(runs) == 1 + (way == "both")
     for name, expected in plain.items():
         for one, other in zip(quick[name], expected, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-5, err_msg=name)
