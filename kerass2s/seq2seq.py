@@ -15,6 +15,7 @@ from kerass2s.data import Batching, ShortFirst
 from kerass2s.data.curriculum import Pace
 from kerass2s.decoders import Decoder
 from kerass2s.errors import ConfigError
+from kerass2s.fused import set_fused
 from kerass2s.inference import GraphCache, Inference
 from kerass2s.text import SentencePieceTokenizer
 from kerass2s.training import Standing, TeacherForcing
@@ -116,6 +117,7 @@ class Seq2Seq(Inference, keras.Model):
         feeding: Any = None,
         weighted_metrics: list[Any] | None = None,
         jit_compile: bool = False,
+        fused: bool = True,
         **options: Any,
     ) -> None:
         """Configure training as `keras.Model.compile` does; `options` go to it as they are.
@@ -129,9 +131,13 @@ class Seq2Seq(Inference, keras.Model):
             weighted_metrics: None for those of the targets: token accuracy, sequence accuracy and perplexity for
                 tokens, the mean absolute error for vectors, padding left out.
             jit_compile: off by default: on a CPU it costs more than it brings.
+            fused: train the recurrent layers by a time loop of our own, where it can stand in for Keras'; see
+                `kerass2s.fused`. The numbers are the same but for rounding.
             **options: `run_eagerly`, `steps_per_execution`, … of `keras.Model.compile`.
         """
         self.feeding = feeding or self._own_feeding
+        self.fused = fused
+        set_fused(self, fused)
         super().compile(
             optimizer=optimizer,
             loss=loss or self.codec.loss(),
@@ -143,7 +149,9 @@ class Seq2Seq(Inference, keras.Model):
     def get_compile_config(self) -> dict[str, Any]:
         """Return what `keras.saving` keeps of `compile`, the feeding included."""
         config = super().get_compile_config()
-        return {**config, "feeding": keras.saving.serialize_keras_object(self.feeding)} if config else {}
+        if not config:
+            return {}
+        return {**config, "feeding": keras.saving.serialize_keras_object(self.feeding), "fused": self.fused}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile again as `get_compile_config` told, so that a reloaded model goes on training."""

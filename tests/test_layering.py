@@ -20,6 +20,7 @@ ORDER = [
     "attention",
     "context",
     "dropout",
+    "fused",
     "recurrence",
     "elements",
     "positions",
