@@ -48,7 +48,8 @@ def download(
     processes that want one file take turns, and the second finds it there.
 
     Args:
-        address: `https://` or `http://`; the checksum tells whether it is the file, whoever sent it.
+        address: `https://`, `http://`, or `file://` of a mirror on a disk; the checksum tells whether it is the file,
+            whoever sent it.
         path: where it goes.
         sha256: its checksum, in hexadecimal.
         largest: the most bytes to take.
@@ -61,8 +62,8 @@ def download(
         DataError: it cannot be had, is too large, or is another file; the message has the address.
         OSError: the path cannot be written.
     """
-    if not address.startswith(("https://", "http://")):
-        raise DataError(f"An address begins with https:// or http://. Received: {address!r}")
+    if not address.startswith(("https://", "http://", "file://")):
+        raise DataError(f"An address begins with https://, http:// or file://. Received: {address!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{sha256[:16]}.part")
     with part.open("ab") as file:
@@ -100,6 +101,8 @@ def _is_final(error: Exception) -> bool:
     """Tells whether the server has said no, or the disk; any other trouble may pass."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code not in WORTH_ANOTHER_TRY
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, FileNotFoundError | str):
+        return True  # of a mirror on a disk, or an address that is none
     return isinstance(error, OSError) and error.errno in (27, 28, 122)  # too large, no space, over quota
 
 

@@ -323,12 +323,17 @@ def answered(
         raise ConfigError(f"window must be at least 1. Received: {window!r}")
     if isinstance(sources, Iterator):
         chunks = iter(lambda: list(islice(sources, window)), [])
-        return (one for chunk in chunks for one in _in_batches(codec, chunk, ask, read, batch_size))
+        numbered = enumerate(chunks)
+        return (
+            one for turn, chunk in numbered for one in _in_batches(codec, chunk, ask, read, batch_size, turn * window)
+        )
     return _in_batches(codec, sources, ask, read, batch_size)
 
 
-def _in_batches(codec: Codec, sources: Sequence[Any], ask: Ask, read: Read, batch_size: int) -> list[Any]:
-    codec.check(sources)
+def _in_batches(
+    codec: Codec, sources: Sequence[Any], ask: Ask, read: Read, batch_size: int, first: int = 0
+) -> list[Any]:
+    codec.check(sources, first)
     if batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1. Received: {batch_size!r}")
     found: list[Any] = [None] * len(sources)

@@ -201,6 +201,7 @@ class Seq2Seq(Inference, keras.Model):
         try:
             return super().fit(data, y, validation_data=dev, **options)
         finally:
+            self.train_function = position.train or self.train_function
             self.position = None
 
     def make_train_function(self, force: bool = False) -> None:
@@ -219,7 +220,7 @@ class Seq2Seq(Inference, keras.Model):
             return self.get_metrics_result()
 
         if passing:
-            self.train_function = step
+            self.position.train, self.train_function = train, step
 
     def trained_batches(self, first: int, last: int) -> list[Any]:
         """Return batches of the epoch that `fit` is in, by their numbers, as they were trained on; for callbacks.

@@ -220,8 +220,8 @@ class TextCodec(TextTargets):
 
     # === Requests ===
 
-    def check(self, sources: Any) -> None:
-        """Refuse what is not a list of texts that can be read.
+    def check(self, sources: Any, first: int = 0) -> None:
+        """Refuse what is not a list of texts that can be read; `first` is the number of its first one.
 
         Raises:
             ConfigError: `sources` is a single string.
@@ -229,7 +229,7 @@ class TextCodec(TextTargets):
         """
         if isinstance(sources, str):
             raise ConfigError(f"Give a list of texts, not one text. Received: {sources[:SHOWN]!r}")
-        for index, text in enumerate(sources):
+        for index, text in enumerate(sources, first):
             _check_text(text, index)
 
     def request(self, sources: Sequence[str]) -> dict[str, tf.Tensor]:

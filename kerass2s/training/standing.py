@@ -34,12 +34,14 @@ class Position(keras.callbacks.Callback):
     Attributes:
         start: the same.
         data: what `fit` trains on.
+        train: what trains on batches, while something else stands for it that lets batches pass by.
     """
 
     def __init__(self, start: Standing) -> None:
         super().__init__()
         self.start = start
         self.data: Any = None
+        self.train: Any = None
         self._epoch, self._begun = start.epoch, start.begun
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerass2s import fused, zoo
-from kerass2s.text import SentencePieceTokenizer
+from kerass2s import fused
 
 LENGTHS = [5, 2, 0, 4]
 """Of the rows of a batch; one is empty."""

@@ -110,8 +110,10 @@ def test_another_file_is_refused_and_nothing_of_it_kept(server: Server, tmp_path
     server.faults = ["404"]
     with pytest.raises(DataError, match="404"):
         download(server.address, tmp_path / "other", SHA256, **QUICK)
-    with pytest.raises(DataError, match="https:// or http://"):
-        download(f"file://{__file__}", tmp_path / "file", SHA256)
+    with pytest.raises(DataError, match="An address begins with https://"):
+        download("ftp://a.example/file", tmp_path / "file", SHA256)
+    with pytest.raises(DataError, match="cannot be downloaded"):  # at once: what is not there will not come
+        download("file:///nowhere/file", tmp_path / "file", SHA256, pause=1000)
 
 
 def test_a_server_that_says_nothing_is_left(server: Server, tmp_path: Path) -> None:
