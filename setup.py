@@ -10,6 +10,9 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "([^"]+)"', (HERE / "kerass2s" / "__init__.py").read_text("utf-8"), re.M)[1]
 
+# Elsewhere it has no wheel; `kerass2s/text/outside.py` stands in for it.
+HAS_TENSORFLOW_TEXT = "sys_platform == 'linux' or (sys_platform == 'darwin' and platform_machine == 'arm64')"
+
 EXTRAS = {
     "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "onnxruntime-extensions>=0.15.2", "tf2onnx>=1.17"],
     "serving": ["tensorflow-serving-api~=2.21.0"],
@@ -58,7 +61,7 @@ setup(
         "sacrebleu>=2.5",
         "sentencepiece>=0.2",
         "tensorflow~=2.21.0",
-        "tensorflow-text~=2.21.0",
+        f"tensorflow-text~=2.21.0; {HAS_TENSORFLOW_TEXT}",
         "typer>=0.15",
     ],
     extras_require=EXTRAS,

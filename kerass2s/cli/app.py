@@ -129,10 +129,11 @@ def quiet_tensorflow() -> None:
         return
     with _stderr_closed():
         import tensorflow as tf
-        import tensorflow_text
+
+        from kerass2s.text.outside import has_tensorflow_text
 
         tf.config.list_logical_devices()
-        del tensorflow_text
+        has_tensorflow_text()  # its import writes notes too
     tf.get_logger().setLevel("ERROR")
 
 

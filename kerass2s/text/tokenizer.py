@@ -17,6 +17,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from kerass2s.errors import ConfigError, DataError
 from kerass2s.files import MEBIBYTE, read_bytes, write_bytes
+from kerass2s.text.outside import OutsideTokenizer, has_tensorflow_text
 from kerass2s.text.special import END_ID, PAD_ID, SPECIAL_IDS, START_ID, UNKNOWN_ID
 
 if TYPE_CHECKING:
@@ -235,12 +236,16 @@ class SentencePieceTokenizer:
         """The TensorFlow Text tokenizer, made anew in the graph that is being traced (or eagerly).
 
         Its table lives in the graph's own operation. One table made eagerly and captured would be gone after
-        `tf.random.set_seed`, which drops the kernels of eager operations and what they own.
+        `tf.random.set_seed`, which drops the kernels of eager operations and what they own. Where there is no
+        tensorflow-text, `sentencepiece` does the same outside of the graph, which then cannot be saved.
         """
         import tensorflow as tf
-        import tensorflow_text
 
         options = dataclasses.asdict(self.sampling) if self.sampling else {}
+        if not has_tensorflow_text():
+            return OutsideTokenizer(self._processor, out_type or tf.int32, **options)
+        import tensorflow_text
+
         return tensorflow_text.SentencepieceTokenizer(self.model_proto, out_type=out_type or tf.int32, **options)
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
