@@ -222,7 +222,7 @@ def _share_results(graph: Any) -> None:
             continue
         alike = type(node)(op_type=node.op_type, domain=node.domain, input=node.input, attribute=node.attribute)
         first = known.setdefault(alike.SerializeToString(deterministic=True), node)
-        if first is node or wanted & set(first.output) and wanted & set(node.output):
+        if first is node or (wanted & set(first.output) and wanted & set(node.output)):
             continue
         kept, other = (node, first) if wanted & set(node.output) else (first, node)
         names = dict(zip(other.output, kept.output, strict=True))
