@@ -1,4 +1,4 @@
-"""Fewer nodes compute what the many did: negative indices, products of any rank, and buffers that a loop only writes."""
+"""Fewer nodes compute what the many did: negative indices, products of any rank, buffers that a loop only writes."""
 
 from __future__ import annotations
 
