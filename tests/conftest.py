@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before tensorflow is imported, here and in the processes that tests start.
@@ -26,6 +26,7 @@ from filelock import FileLock
 from kerass2s import cmudict
 from kerass2s.decoding import BeamSearch
 from kerass2s.export import export_onnx, export_saved_model, write_manifest
+from kerass2s.export.fresh import FreshProcess
 from kerass2s.presets import load_preset
 from kerass2s.text import SentencePieceTokenizer
 
@@ -75,6 +76,13 @@ def source_tokenizer() -> SentencePieceTokenizer:
 def target_tokenizer() -> SentencePieceTokenizer:
     """A word tokenizer over the lexicon's phones."""
     return SentencePieceTokenizer.train([target for _, target in LEXICON], kind="word")
+
+
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[FreshProcess]:
+    """One process in which exports are reloaded: it takes seconds to start."""
+    with FreshProcess() as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

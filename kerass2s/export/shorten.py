@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -132,6 +132,15 @@ def _leave_axis(node: Any, view: _View) -> None:
 # === Buffers ===
 
 
+class _Buffer(NamedTuple):
+    """What a loop writes into: the names of what it is filled with, of its shape [N, L, ...] and of L; its rank."""
+
+    fill: str
+    shape: str
+    length: str
+    rank: int
+
+
 def _collect(graph: Any, loop: Any, body: Any, view: _View) -> None:
     """Lets a loop collect what it writes at each step into a buffer `[N, L, ...]` that it does not read.
 
@@ -149,7 +158,7 @@ def _collect(graph: Any, loop: Any, body: Any, view: _View) -> None:
             continue
         filled, length = view.maker(loop.input[index + 2], "Expand"), _places(loop, body, written.input[0], inside)
         if filled is not None and length is not None:
-            _take_out(graph, loop, body, index, written.input[1], (filled.input[0], *length))
+            _take_out(graph, loop, body, index, written.input[1], _Buffer(*filled.input, *length))
 
 
 def _places(loop: Any, body: Any, name: str, inside: _View) -> tuple[str, int] | None:
@@ -172,35 +181,47 @@ def _places(loop: Any, body: Any, name: str, inside: _View) -> tuple[str, int] |
     return (counted.input[1], len(shape)) if inside.constant(loop.input[place + 2]) == 0 else None
 
 
-def _take_out(graph: Any, loop: Any, body: Any, index: int, value: str, buffer: tuple[str, str, int]) -> None:
-    """Makes what is carried at an index something that is collected, and after the loop what it was before."""
+def _take_out(graph: Any, loop: Any, body: Any, index: int, value: str, buffer: _Buffer) -> None:
+    """Makes what is carried at an index something that is collected, and after the loop what it was before.
+
+    A step's value is collected as a list, for the evaluator of the standard joins what it collects by its first axis.
+    """
     onnx = needed("onnx", "onnx")
-    fill, length, rank = buffer
-    after, kept, copy = loop.output[index], f"{loop.output[index]}_collected", f"{loop.output[index]}_each"
+    after, kept, each = loop.output[index], f"{loop.output[index]}_collected", f"{loop.output[index]}_each"
+    tables = {"flat": [-1], "first": [0], "others": [0, *range(2, buffer.rank)]}
+    tables |= {"none": [0] * (buffer.rank + 1), "end": [0] * (buffer.rank - 2)}
+    names = {table: f"{after}_{table}" for table in tables}
     kind = body.input[index + 2].type.tensor_type.elem_type
     del loop.input[index + 2], loop.output[index], body.input[index + 2], body.output[index + 1]
     loop.output.append(kept)
-    body.node.append(onnx.helper.make_node("Identity", [value], [copy]))
-    body.output.append(onnx.helper.make_tensor_value_info(copy, kind, [None] * rank))
-    make = onnx.helper.make_node
-    parts = ("values", "rows", "steps", "size", "lack", "pads", "none", "axis", "second")
-    names = {each: f"{after}_{each}" for each in parts}
-    turned = [1, 0, *range(2, rank)]
-    nodes = [
-        make("Squeeze", [kept, names["second"]], [names["values"]]),
-        make("Transpose", [names["values"]], [names["rows"]], perm=turned),
-        make("Shape", [kept], [names["steps"]], start=0, end=1),
-        make("Cast", [length], [names["size"]], to=onnx.TensorProto.INT64),
-        make("Sub", [names["size"], names["steps"]], [names["lack"]]),
-        make("Concat", [names["none"], names["lack"], *[names["axis"]] * (rank - 2)], [names["pads"]], axis=0),
-        make("Pad", [names["rows"], names["pads"], fill], [after]),
-    ]
-    tables = {"none": np.zeros(rank + 1, np.int64), "axis": np.zeros(1, np.int64), "second": np.array([2])}
-    for key, table in tables.items():
-        graph.initializer.append(onnx.numpy_helper.from_array(table, names[key]))
+    body.node.append(onnx.helper.make_node("Reshape", [value, names["flat"]], [each]))
+    body.output.append(onnx.helper.make_tensor_value_info(each, kind, [None]))
     place = list(graph.node).index(loop)
-    for node in reversed(nodes):
+    for node in reversed(_padded(after, kept, names, buffer)):
         graph.node.insert(place + 1, node)
+    for table, numbers in tables.items():
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(numbers, np.int64), names[table]))
+
+
+def _padded(after: str, kept: str, names: Mapping[str, str], buffer: _Buffer) -> list[Any]:
+    """The nodes that make the buffer `after` [N, L, ...] of what was `kept` [steps, N * ...]."""
+    onnx = needed("onnx", "onnx")
+    size, steps, sizes, shape, rows, turned, length, lack, pads = (
+        f"{after}_{part}" for part in ("size", "steps", "sizes", "shape", "rows", "turned", "length", "lack", "pads")
+    )
+    made = [
+        ("Shape", [kept], size, {}),
+        ("Gather", [size, names["first"]], steps, {}),
+        ("Gather", [buffer.shape, names["others"]], sizes, {}),
+        ("Concat", [steps, sizes], shape, {"axis": 0}),
+        ("Reshape", [kept, shape], rows, {}),
+        ("Transpose", [rows], turned, {"perm": [1, 0, *range(2, buffer.rank)]}),
+        ("Cast", [buffer.length], length, {"to": onnx.TensorProto.INT64}),
+        ("Sub", [length, steps], lack, {}),
+        ("Concat", [names["none"], lack, names["end"]], pads, {"axis": 0}),
+        ("Pad", [turned, pads, buffer.fill], after, {}),
+    ]
+    return [onnx.helper.make_node(kind, given, [output], **options) for kind, given, output, options in made]
 
 
 # === What is left ===

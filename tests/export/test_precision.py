@@ -16,6 +16,7 @@ from kerass2s.decoding import GreedySearch
 from kerass2s.errors import ConfigError
 from kerass2s.export import export_onnx, export_onnx_steps, load_predictor, verify
 from kerass2s.export.comparison import Comparison
+from kerass2s.export.fresh import FreshProcess
 from kerass2s.export.onnx import run_named, session
 from kerass2s.export.precision import reduce_precision
 from kerass2s.export.recurrent import CLOSED_GATE
@@ -166,8 +167,8 @@ def test_an_answer_in_int8_is_its_own(variants: Path, words: list[str]):
         np.testing.assert_allclose(alone["scores"][0], together["scores"][row], atol=1e-4)
 
 
-def test_verify_allows_what_fewer_bits_change_and_no_more(variants: Path, pronouncer: Path):
-    report = verify(variants, against=pronouncer)
+def test_verify_allows_what_fewer_bits_change_and_no_more(variants: Path, pronouncer: Path, fresh: FreshProcess):
+    report = verify(variants, pronouncer, fresh)
     assert report.ok, str(report)
     found = {Path(check.path).name: check for check in report.checks}
     assert list(found) == ["float16.onnx", "float32.onnx", "int8.onnx", "steps"]

@@ -30,6 +30,7 @@ from kerass2s.export import (
     write_text_onnx,
 )
 from kerass2s.export.describe import read_onnx
+from kerass2s.export.fresh import FreshProcess
 from kerass2s.export.onnx import session
 from kerass2s.export.saved_model import load_signatures
 from kerass2s.export.text_onnx import surround
@@ -223,13 +224,13 @@ def test_the_predictor_answers_as_the_model_does(pronouncer_exports: Path, place
         load_predictor(place / "model.text.onnx", search="greedy")
 
 
-def test_verify_sees_no_difference_and_sees_one(pronouncer: Path, place: Path):
+def test_verify_sees_no_difference_and_sees_one(pronouncer: Path, place: Path, fresh: FreshProcess):
     model = load_preset(pronouncer)
-    report = verify(place / "model.text.onnx", against=model)
+    report = verify(place / "model.text.onnx", model, fresh)
     assert report.ok and report.checks[0].compared, str(report)
     bias = next(weight for weight in model.decoder.trainable_weights if "bias" in weight.path)
     bias.assign(bias + 0.5)
-    report = verify(place / "model.text.onnx", against=model)
+    report = verify(place / "model.text.onnx", model, fresh)
     assert "best_score differs" in str(report) and "texts differs at" in str(report)
 
 

@@ -15,7 +15,7 @@ from kerass2s.decoding import BeamSearch
 from kerass2s.errors import ExportError, UserError
 from kerass2s.export import check_manifest, export_saved_model, load_predictor, verify, write_manifest
 from kerass2s.export.comparison import TOLERANCE, differs
-from kerass2s.export.fresh import REPLAY
+from kerass2s.export.fresh import REPLAY, FreshProcess
 from kerass2s.export.verify import make_probes
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import END_ID, UNKNOWN_ID
@@ -32,29 +32,29 @@ def test_a_whole_directory_against_its_preset(exported: Path):
     assert str(report).count("equals the live model") == 2
 
 
-def test_fewer_outputs_than_beams(live: Seq2Seq, tmp_path: Path):
+def test_fewer_outputs_than_beams(live: Seq2Seq, tmp_path: Path, fresh: FreshProcess):
     search = BeamSearch(width=12, max_length=1)
     export_saved_model(live, tmp_path / "saved_model", search)
     (found,) = load_predictor(tmp_path / "saved_model").n_best(["cat"])
     (expected,) = live.n_best(["cat"], search)
     assert [one.text for one in found] == [one.text for one in expected]
     assert 0 < len(found) < 12
-    report = verify(tmp_path / "saved_model", against=live)
+    report = verify(tmp_path / "saved_model", live, fresh)
     assert report.ok, str(report)
 
 
-def test_without_a_live_model_it_only_runs(exported: Path):
-    (check,) = verify(exported / "model.onnx").checks
+def test_without_a_live_model_it_only_runs(exported: Path, fresh: FreshProcess):
+    (check,) = verify(exported / "model.onnx", process=fresh).checks
     assert check.ok and not check.compared
     assert "no live model" in str(check)
 
 
 @pytest.mark.parametrize("place", ["saved_model/1", "model.onnx"])
-def test_a_model_that_differs_is_seen(exported: Path, tiny: Callable[[str], Seq2Seq], place: str):
+def test_a_model_that_differs_is_seen(exported: Path, tiny: Callable[[str], Seq2Seq], place: str, fresh: FreshProcess):
     other = tiny("luong2015")
     bias = next(weight for weight in other.decoder.trainable_weights if "bias" in weight.path)
     bias.assign(bias + 0.1)
-    report = verify(exported / place, against=other)
+    report = verify(exported / place, other, fresh)
     assert not report.ok
     assert "scores differs" in str(report)
 

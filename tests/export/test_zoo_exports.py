@@ -41,13 +41,6 @@ NOT_BY_OPENVINO = ("pointer_generator2017",)
 
 
 @pytest.fixture(scope="module")
-def fresh() -> Iterator[FreshProcess]:
-    """One process in which all exports are reloaded: it takes seconds to start."""
-    with FreshProcess() as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
 def host() -> SimpleNamespace:
     """The loops that the page tells its readers to write."""
     code = next(

@@ -15,6 +15,7 @@ from kerass2s import BeamSearch, Ensemble, GreedySearch, Hypothesis, Pair, Sente
 from kerass2s.data.pipeline import shift
 from kerass2s.errors import ConfigError, PresetError
 from kerass2s.export import load_predictor, verify
+from kerass2s.export.fresh import FreshProcess
 from kerass2s.presets import average_checkpoints, load_preset
 from kerass2s.text import PAD_ID
 
@@ -119,11 +120,11 @@ def test_what_copies_words_averages_over_them_too(make: Make):
     )
 
 
-def test_exports_answer_as_the_live_ensemble(two: list[Seq2Seq], tmp_path: Path):
+def test_exports_answer_as_the_live_ensemble(two: list[Seq2Seq], tmp_path: Path, fresh: FreshProcess):
     ensemble = Ensemble(two, "probability")
     ensemble.export(tmp_path / "model.onnx", "onnx", SEARCH)
     ensemble.export(tmp_path / "saved_model" / "1", search=SEARCH)
-    report = verify(tmp_path, against=ensemble)
+    report = verify(tmp_path, ensemble, fresh)
     assert report.ok and len(report.checks) == 2, str(report)
     expected = ensemble.n_best(WORDS, SEARCH)
     assert len({row[0].text for row in expected}) > 1

@@ -19,6 +19,7 @@ from kerass2s.decoding import Rollout
 from kerass2s.errors import ConfigError, ExportError, UserError
 from kerass2s.export import load_predictor, verify, write_manifest
 from kerass2s.export.describe import read_saved_model_description
+from kerass2s.export.fresh import FreshProcess
 from kerass2s.plots import attention_map
 
 SYMBOLS = "ABCD"
@@ -208,7 +209,9 @@ def test_the_horizon_is_an_input_of_both_exports(forecaster: tuple[Seq2Seq, list
     np.testing.assert_allclose(served["target_values"], direct, atol=1e-4)
 
 
-def test_exports_describe_themselves_and_verify(forecaster: tuple[Seq2Seq, list[Any]], tmp_path: Path) -> None:
+def test_exports_describe_themselves_and_verify(
+    forecaster: tuple[Seq2Seq, list[Any]], tmp_path: Path, fresh: FreshProcess
+) -> None:
     model, _ = forecaster
     model.save_to_preset(tmp_path / "preset")
     model.export(tmp_path / "model.onnx", "onnx", Rollout(5))
@@ -224,10 +227,10 @@ def test_exports_describe_themselves_and_verify(forecaster: tuple[Seq2Seq, list[
     assert interface["search"] == "rollout:5"
     description = read_saved_model_description(tmp_path / "saved_model" / "1")
     assert "pad_id" not in description and json.loads(description["config"])["first"] == "last"
-    report = verify(tmp_path)
+    report = verify(tmp_path, process=fresh)
     assert report.ok and len(report.checks) == 2, str(report)
     model.decoder.get_layer("logits").bias.assign_add([0.1])
-    report = verify(tmp_path / "model.onnx", against=model)
+    report = verify(tmp_path / "model.onnx", model, fresh)
     model.decoder.get_layer("logits").bias.assign_sub([0.1])
     assert "target_values differs by up to" in str(report)
 
