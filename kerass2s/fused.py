@@ -108,7 +108,6 @@ def run_layer(gates: Any, inputs: tf.Tensor, states: list[tf.Tensor], weights: _
 
     Where `mask [T, B, 1]` is false a step leaves the states as they are, and its output is the h that stands there.
     """
-
     count = len(states)
 
     @tf.custom_gradient
@@ -272,7 +271,7 @@ class GRU(_Fused, keras.layers.GRU):
 
 
 def set_fused(model: keras.Model, fused: bool) -> None:
-    """Say for all layers of a model, however deep, whether they run fused in training; a traced graph stays as it is."""
+    """Say whether all layers of a model, however deep, run fused in training; traced graphs stay as they are."""
     for layer in model._flatten_layers():
         if isinstance(layer, _Fused):
             layer.fused = fused
