@@ -90,7 +90,7 @@ def test_a_model_trains_to_the_same_weights_with_and_without(tokenizers, tmp_pat
 def test_weights_of_kerass_own_layers_load_into_these_and_back(tmp_path):
     def stack(lstm: type, gru: type) -> keras.Model:
         inputs = keras.Input((None, 3))
-        read = keras.layers.Bidirectional(lstm(4, return_sequences=True), name="both")(inputs)
+        read = keras.layers.Bidirectional(lstm(4, return_sequences=True, name="reader"), name="both")(inputs)
         return keras.Model(inputs, gru(5, name="top")(read))
 
     ours, theirs = stack(fused.LSTM, fused.GRU), stack(keras.layers.LSTM, keras.layers.GRU)
