@@ -19,7 +19,7 @@ quickstart: $(STAMP) ## train, evaluate, export and check a model on real words 
 	$(BIN)/kerass2s quickstart --out $(OUT)
 
 test: engines ## run every test (WORKERS=2)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-lowest: ## try the lowest versions that setup.py allows, in an environment of their own (SMOKE=tests)
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest

@@ -101,7 +101,7 @@ class Inference:
         """
         start = self.decoder.begin((encoder or self.encoder)(self.codec.encoder_inputs(source, source_lengths)))
         first = self.codec.first(source, source_lengths)
-        known = Source.of(source, source_lengths, self.codec.window)
+        known = Source.of(source, source_lengths, self.codec.window, self.decoder.aligned)
         found = search(self.decoder.step, start.state, start.memory, first, known, **settings)
         if not getattr(search, "copy_unknown", False):  # a rollout knows no tokens
             return found

@@ -20,7 +20,7 @@ import kerass2s
 from kerass2s import zoo
 from kerass2s.confidence import Calibration
 from kerass2s.ensemble import ENSEMBLE, Ensemble
-from kerass2s.errors import ConfigError, PresetError
+from kerass2s.errors import ConfigError, PresetError, suggestion
 from kerass2s.files import MEBIBYTE, SEAL, digest, inside, read_json, seal, sealed, write_json
 from kerass2s.inference import Inference
 from kerass2s.seq2seq import Seq2Seq
@@ -45,7 +45,9 @@ FORMATS = {1: KEYS, FORMAT: KEYS | {SEAL}}
 LARGEST_CONFIG = MEBIBYTE
 SMALL = 1 << 28
 """Bytes of weights that are allocated without a look at the weights' file."""
-BUNDLED = Path(__file__).resolve().parent.parent / "exported"
+HERE = Path(__file__).resolve().parent
+BUNDLED = HERE / "exported" if (HERE / "exported").is_dir() else HERE.parent / "exported"
+"""The presets that are shipped: beside the code where it was installed, at the root of a checkout."""
 
 
 def names() -> list[str]:
@@ -294,7 +296,8 @@ def _locate(name: Any) -> Path:
     if path.is_dir():
         raise PresetError(f"{path}: not a preset directory, it has no {CONFIG}. Received: {str(name)!r}")
     known = ", ".join(names()) or "none yet"
-    raise PresetError(f"No such preset or directory; the presets are: {known}. Received: {str(name)!r}")
+    hint = suggestion(str(name), names())
+    raise PresetError(f"No such preset or directory; the presets are: {known}.{hint} Received: {str(name)!r}")
 
 
 def _load_weights(model: Seq2Seq, path: Path) -> None:

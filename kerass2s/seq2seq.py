@@ -15,6 +15,7 @@ from kerass2s.data import Batching, ShortFirst
 from kerass2s.data.curriculum import Pace
 from kerass2s.decoders import Decoder
 from kerass2s.errors import ConfigError
+from kerass2s.fused import set_fused
 from kerass2s.inference import GraphCache, Inference
 from kerass2s.text import SentencePieceTokenizer
 from kerass2s.training import Standing, TeacherForcing
@@ -116,6 +117,7 @@ class Seq2Seq(Inference, keras.Model):
         feeding: Any = None,
         weighted_metrics: list[Any] | None = None,
         jit_compile: bool = False,
+        fused: bool = True,
         **options: Any,
     ) -> None:
         """Configure training as `keras.Model.compile` does; `options` go to it as they are.
@@ -129,9 +131,13 @@ class Seq2Seq(Inference, keras.Model):
             weighted_metrics: None for those of the targets: token accuracy, sequence accuracy and perplexity for
                 tokens, the mean absolute error for vectors, padding left out.
             jit_compile: off by default: on a CPU it costs more than it brings.
+            fused: train the recurrent layers by a time loop of our own, where it can stand in for Keras'; see
+                `kerass2s.fused`. The numbers are the same but for rounding.
             **options: `run_eagerly`, `steps_per_execution`, … of `keras.Model.compile`.
         """
         self.feeding = feeding or self._own_feeding
+        self.fused = fused
+        set_fused(self, fused)
         super().compile(
             optimizer=optimizer,
             loss=loss or self.codec.loss(),
@@ -143,12 +149,14 @@ class Seq2Seq(Inference, keras.Model):
     def get_compile_config(self) -> dict[str, Any]:
         """Return what `keras.saving` keeps of `compile`, the feeding included."""
         config = super().get_compile_config()
-        return {**config, "feeding": keras.saving.serialize_keras_object(self.feeding)} if config else {}
+        if not config:
+            return {}
+        return {**config, "feeding": keras.saving.serialize_keras_object(self.feeding), "fused": self.fused}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile again as `get_compile_config` told, so that a reloaded model goes on training."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        self._build_optimizer()
 
     def fit(
         self,
@@ -189,6 +197,7 @@ class Seq2Seq(Inference, keras.Model):
         dev = None if validation_data is None else self.codec.batches(validation_data, batching, None)
         options["callbacks"] = position.before(options.get("callbacks"))
         self.position, position.data = position, data
+        self._build_optimizer()
         try:
             return super().fit(data, y, validation_data=dev, **options)
         finally:
@@ -220,6 +229,12 @@ class Seq2Seq(Inference, keras.Model):
         """
         data = self.position and self.position.data
         return list(data.skip(first).take(last - first + 1)) if isinstance(data, tf.data.Dataset) else []
+
+    def _build_optimizer(self) -> None:
+        """Make what the optimizer remembers of each weight: TensorFlow traces a step that makes it itself twice."""
+        if self.compiled and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
 
     def evaluate(self, x: Any = None, y: Any = None, *, batching: Any = None, **options: Any) -> Any:
         """Return loss and metrics, teacher forced; takes what `fit` takes. `options` go to `keras.Model.evaluate`."""

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 from kerass2s.codec import Codec, TextCodec
-from kerass2s.errors import ConfigError
+from kerass2s.errors import ConfigError, suggestion
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
 
@@ -35,7 +35,8 @@ def entry(name: str) -> ModuleType:
         ConfigError: there is no such architecture.
     """
     if name not in names():
-        raise ConfigError(f"No such architecture; there are {', '.join(names())}. Received: {name!r}")
+        hint = suggestion(name, names())
+        raise ConfigError(f"No such architecture; there are {', '.join(names())}.{hint} Received: {name!r}")
     return importlib.import_module(f"{__name__}.{name}")
 
 
