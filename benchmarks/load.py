@@ -84,7 +84,7 @@ class Load:
     def ask(self, words: list[str], patience: float = 600.0) -> list[str]:
         """Returns the server's answers."""
         asked = {"text": np.array([word.encode() for word in words], object)}
-        return [text.decode("utf-8") for text in self.transport.predict(self.name, None, "", asked, patience)["text"]]
+        return self.transport.predict(self.name, None, "", asked, patience)["text"].tolist()
 
     def client(self, seed: int) -> None:
         """Asks and compares until the end."""
