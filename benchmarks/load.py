@@ -81,10 +81,10 @@ class Load:
         self.given_up = 0
         self.end = 0.0
 
-    def ask(self, words: list[str], patience: float = 60.0) -> list[str]:
+    def ask(self, words: list[str], patience: float = 600.0) -> list[str]:
         """Returns the server's answers."""
         asked = {"text": np.array([word.encode() for word in words], object)}
-        return [text.decode("utf-8") for text in self.transport.predict(self.name, None, "", asked, patience)["text"]]
+        return self.transport.predict(self.name, None, "", asked, patience)["text"].tolist()
 
     def client(self, seed: int) -> None:
         """Asks and compares until the end."""
