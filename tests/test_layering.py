@@ -42,6 +42,7 @@ ORDER = [
     "zoo",
     "confidence",
     "ensemble",
+    "hub",
     "presets",
     "export",
     "deploy",
