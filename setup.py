@@ -1,9 +1,11 @@
 """The package kerass2s: its metadata, dependencies and extras (tool settings are in pyproject.toml)."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "([^"]+)"', (HERE / "kerass2s" / "__init__.py").read_text("utf-8"), re.M)[1]
@@ -24,7 +26,23 @@ EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement
 EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.100", "openvino>=2026.4", "pytest>=8", "pytest-xdist>=3.6"]
 EXTRAS["dev"] = ["pre-commit>=4", "ruff>=0.14"]
 
+
+class BuildWithPresets(build_py):
+    """Puts the shipped presets with their cards into a wheel; a checkout has them at its root, in `exported`."""
+
+    def run(self):
+        """Build, then copy."""
+        super().run()
+        if self.editable_mode:
+            return
+        for preset in HERE.glob("exported/*/preset"):
+            home = Path(self.build_lib, "kerass2s", "exported", preset.parent.name)
+            shutil.copytree(preset, home / "preset", dirs_exist_ok=True)
+            shutil.copy(preset.parent / "README.md", home)
+
+
 setup(
+    cmdclass={"build_py": BuildWithPresets},
     name="kerass2s",
     version=VERSION,
     description="Sequence to sequence models in Keras, from text pairs to exports that give the same strings",

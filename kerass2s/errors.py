@@ -28,6 +28,10 @@ class PresetError(UserError):
     """A preset that is unknown, incomplete or corrupted."""
 
 
+class TrainingError(UserError):
+    """A training run that cannot go on: its numbers are none, or its state cannot be kept or read."""
+
+
 class ExportError(UserError):
     """An export that cannot be made, read, or asked for what it does not hold."""
 

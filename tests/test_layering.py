@@ -14,10 +14,13 @@ PACKAGE = ROOT / "kerass2s"
 # From the ground up; docs/architecture.md shows the same order. A room may import only the rooms above it in this list.
 ORDER = [
     "errors",
+    "files",
+    "downloads",
     "text",
     "attention",
     "context",
     "dropout",
+    "fused",
     "recurrence",
     "elements",
     "positions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,12 @@ def test_what_is_said_of_ones_own_stays():
 def test_only_some_values_can_be_left_to_the_data():
     with pytest.raises(ConfigError, match="`learning_rate` must be a number"):
         recipes.load("transduce", ["learning_rate=auto"])
+
+
+def test_the_page_shows_the_ladder():
+    page = (Path(__file__).parents[1] / "docs" / "presets.md").read_text("utf-8")
+    for rung in LADDER:
+        limit = "more" if rung.pairs == float("inf") else f"to {rung.pairs:,}"
+        size = rung.size
+        row = [limit, size.units, size.embedding_size, size.encoder_layers, size.dropout, rung.batch, f"{rung.steps:,}"]
+        assert f"| {' | '.join(map(str, row))} |" in page

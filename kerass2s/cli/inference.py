@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +30,7 @@ from kerass2s.cli.models import (
     table,
 )
 from kerass2s.cli.searching import LexiconOption, SearchOption, check_search, searches
-from kerass2s.errors import UserError
+from kerass2s.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from kerass2s.confidence import Calibration
@@ -119,7 +119,8 @@ def predict(
         )
     calibration = _calibration(model, predictor.search) if confidence else None
     shown: list[tuple[str, Hypothesis]] = []
-    for source, hypotheses in decode(predictor, stream_sources(file), total, batch_size, window):
+    sources = _numbered(stream_sources(file), file, predictor)
+    for source, hypotheses in decode(predictor, sources, total, batch_size, window):
         print(_line(columns(hypotheses, n_best), scores, calibration), flush=True)
         if attention and source.strip() and hypotheses and len(shown) < ATTENTION_MAPS:
             shown.append((source, hypotheses[0]))
@@ -128,6 +129,16 @@ def predict(
             beam_tree = None
     if attention:
         _draw(attention, predictor, shown)
+
+
+def _numbered(sources: Iterable[str], file: str, predictor: Predictor) -> Iterator[str]:
+    """Yields the sources; one that the model does not take is refused with its line."""
+    for number, source in enumerate(sources, 1):
+        try:
+            predictor.codec.check([source])
+        except DataError as error:
+            raise DataError(f"{file}:{number}: {str(error).partition(': ')[2]}") from error
+        yield source
 
 
 def _calibration(model: str, search: str) -> Calibration:

@@ -13,7 +13,7 @@ import typer
 
 from kerass2s.cli.app import examples, hush, quiet_tensorflow, stderr
 from kerass2s.cli.models import check_picture_path
-from kerass2s.errors import ConfigError, UserError
+from kerass2s.errors import ConfigError, TrainingError, UserError
 from kerass2s.recipes.runs import HISTORY, RECIPE, accuracy, best_epoch, history
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kerass2s.seq2seq import Seq2Seq
 
 BACKUP, TOKENIZERS = "backup", ("source.spm", "target.spm")
+BAD_BATCH = "bad_batch.npz"
 MAY_DIFFER = ("epochs",)
 VALIDATED = 2000
 DRAWN = 300
@@ -88,7 +89,8 @@ def train(
 ) -> None:
     """Train a model as a recipe says. DIR becomes a preset of the epoch that did best on the validation pairs.
 
-    After each epoch the state is saved, so that --resume goes on from there. A line a epoch goes to history.jsonl.
+    After each epoch, and every ten minutes, the state is saved, so that --resume goes on from there as if nothing had
+    been; Ctrl-C and SIGTERM save it too, and end the run. A line an epoch goes to history.jsonl.
     """
     if quiet:
         hush(True)
@@ -240,37 +242,57 @@ def _fit(
     dev: list[Pair],
     pictures: list[keras.callbacks.Callback],
 ) -> None:
-    import keras
-
     from kerass2s.cli.watching import Watch
     from kerass2s.decoding import parse_search
     from kerass2s.recipes import build
-    from kerass2s.training import FreeRunningValidation
+    from kerass2s.training import Checkpoints, FiniteLoss, FreeRunningValidation, Interrupted
 
+    stopping = build.stopping_callbacks(recipe)
+    checkpoints = Checkpoints(directory / BACKUP / "state", stopping)
+    standing = checkpoints.restore(model)
+    _forget(directory, standing.epoch if standing else 0)
+    if checkpoints.stopped():
+        return
     console = stderr()
-    model.fit(
-        [pair[:2] for pair in pairs],
-        validation_data=[pair[:2] for pair in dev[:VALIDATED]],
-        batching=build.batching(recipe),
-        epochs=recipe.epochs,
-        seed=recipe.seed,
-        curriculum=build.curriculum(recipe),
-        verbose=0,
-        callbacks=[
-            Watch(console, recipe.epochs),
-            *build.decay_callbacks(recipe),
-            *build.averaged(
-                recipe,
-                [
-                    FreeRunningValidation(dev[:VALIDATED], parse_search(recipe.search)),
-                    _journal(directory, console),
-                    *pictures,
-                    *build.stopping_callbacks(recipe),
+    measured = [
+        FreeRunningValidation(dev[:VALIDATED], parse_search(recipe.search)),
+        _journal(directory, console),
+        *pictures,
+        *stopping,
+    ]
+    watch = Watch(console, recipe.epochs)
+    try:
+        with checkpoints.heeding_signals():
+            model.fit(
+                [pair[:2] for pair in pairs],
+                validation_data=[pair[:2] for pair in dev[:VALIDATED]],
+                batching=build.batching(recipe),
+                epochs=recipe.epochs,
+                seed=recipe.seed,
+                curriculum=build.curriculum(recipe),
+                standing=standing,
+                verbose=0,
+                callbacks=[
+                    watch,
+                    *build.decay_callbacks(recipe),
+                    FiniteLoss(directory / BAD_BATCH),
+                    *build.averaged(recipe, measured),
+                    checkpoints,
                 ],
-            ),
-            keras.callbacks.BackupAndRestore(str(directory / BACKUP), double_checkpoint=True, delete_checkpoint=False),
-        ],
-    )
+            )
+    except Interrupted as interrupted:
+        console.print(f"{interrupted}; the state is saved, and --resume goes on from there")
+        raise typer.Exit(128 + interrupted.signal) from interrupted
+    finally:
+        watch.close()
+
+
+def _forget(directory: Path, epoch: int) -> None:
+    """Leaves out of the history what the checkpoint knows nothing of: the run comes by those epochs again."""
+    from kerass2s.files import write_bytes
+
+    kept = [json.dumps(entry) + "\n" for entry in history(directory) if entry["epoch"] < epoch]
+    write_bytes(directory / HISTORY, "".join(kept).encode("utf-8"))
 
 
 def _journal(directory: Path, console: Console) -> keras.callbacks.Callback:
@@ -291,12 +313,16 @@ def _journal(directory: Path, console: Console) -> keras.callbacks.Callback:
         def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
             entry = {"epoch": epoch, **{key: float(value) for key, value in (logs or {}).items()}}
             entry["seconds"] = round(time.monotonic() - self.begun, 1)
-            with (directory / HISTORY).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
             better = accuracy(entry) >= self.best  # of equals the later, which the decay has brought nearer its goal
-            if better:
-                self.best = accuracy(entry)
-                self.model.save_to_preset(directory)
+            try:
+                with (directory / HISTORY).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(entry) + "\n")
+                if better:
+                    self.best = accuracy(entry)
+                    self.model.save_to_preset(directory)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise TrainingError(f"{directory}: cannot be written to: {reason}. Received: {directory}") from error
             console.print(
                 f"epoch {epoch + 1}: loss {entry['loss']:.4f}, validation loss {entry['val_loss']:.4f}, "
                 f"word error rate {1 - accuracy(entry):.4f}{', saved' if better else ''}"

@@ -93,7 +93,7 @@ class Recipe:
     average of the weights, which is then what is validated and kept. `gradient_accumulation_steps` batches make one
     update. `precision` is what training computes in; weights are float32 either way, and so is the preset when loaded.
     `early_stopping` is the patience: after so many epochs without a better free-running sequence accuracy the
-    run ends; a resumed run counts them anew. `feeding` names what the decoder is fed and its arguments, such as
+    run ends, be it resumed or not. `feeding` names what the decoder is fed and its arguments, such as
     `{name: scheduled_sampling, decay: {name: inverse_sigmoid, k: 2000}}`; none is the architecture's own.
     """
 

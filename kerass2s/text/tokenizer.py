@@ -16,6 +16,7 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
 from kerass2s.errors import ConfigError, DataError
+from kerass2s.files import MEBIBYTE, read_bytes, write_bytes
 from kerass2s.text.outside import OutsideTokenizer, has_tensorflow_text
 from kerass2s.text.special import END_ID, PAD_ID, SPECIAL_IDS, START_ID, UNKNOWN_ID
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("char", "word", "unigram", "bpe")
 """What a piece is: a character, a word between spaces, or a subword of one of the two usual families."""
+
+LARGEST_TOKENIZER: Final = 64 * MEBIBYTE
+"""Bytes of a model file; one of a million pieces has about a third of that."""
 
 _SUBWORD_KINDS: Final = ("unigram", "bpe")
 _SUBWORD_VOCABULARY_SIZE: Final = 8000
@@ -143,16 +147,15 @@ class SentencePieceTokenizer:
         Raises:
             DataError: if the file is missing or is not such a model; the message names the file.
         """
+        content = read_bytes(Path(path), LARGEST_TOKENIZER)
         try:
-            return cls(Path(path).read_bytes())
-        except OSError as error:
-            raise DataError(f"{path}: cannot read the tokenizer: {error.strerror}. Received: {path}") from error
+            return cls(content)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the model file; sampling is a choice of the training run and is not saved."""
-        Path(path).write_bytes(self.model_proto)
+        """Writes the model file, whole or not at all; sampling is a choice of the training run and is not saved."""
+        write_bytes(Path(path), self.model_proto)
 
     def with_sampling(self, sampling: Sampling | None) -> SentencePieceTokenizer:
         """The same model with subword sampling on its graph side, for the training pipeline, or without it.

@@ -37,12 +37,12 @@ def arguments(home: Path, tmp_path: Path) -> list[object]:
 
 
 def test_train_makes_a_preset_that_evaluates(run, arguments, home: Path, tmp_path: Path):
-    result = run("train", *arguments, "--set", "epochs=30")
+    result = run("train", *arguments, "--set=epochs=14", "--set=config.units=32", "--set=learning_rate=0.03")
     assert result.exit_code == 0, result.output
     best = json.loads(run("evaluate", tmp_path / "run", home / "pairs.tsv", "--json").stdout)
     assert best["word_error_rate"] <= 0.5
     assert f"word error rate {best['word_error_rate']:.4f}" in result.stdout
-    assert "epoch 30" in result.stderr
+    assert "epoch 14" in result.stderr
     assert f"everything goes into {tmp_path / 'run'}" in result.stderr
     assert f"kerass2s evaluate {tmp_path / 'run'} FILE" in result.stderr.split("next:")[1]
 
@@ -82,7 +82,7 @@ def test_resuming_another_recipe_is_refused(run, refuses, arguments):
 
 
 def test_quickstart_does_the_whole_job_on_a_few_words(run, tmp_path: Path):
-    result = run("quickstart", "--out", tmp_path / "quick", "--minutes", 0.2, "--words", 200)
+    result = run("quickstart", "--out", tmp_path / "quick", "--minutes", 0.05, "--words", 200)
     assert result.exit_code == 0, result.output
     assert "split by word" in result.stdout
     assert "word error rate" in result.stdout

@@ -329,5 +329,5 @@ def test_a_model_with_other_special_ids_is_refused() -> None:
 
 
 def test_a_missing_model_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none.spm: cannot read the tokenizer: No such file"):
+    with pytest.raises(DataError, match="none.spm: this file cannot be read: No such file"):
         SentencePieceTokenizer.load(tmp_path / "none.spm")
