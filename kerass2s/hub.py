@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +48,14 @@ def pull(handle: str) -> Path:
     repository, revision = _parse(handle)
     patterns = [*PRESET_FILES, *(f"preset/{name}" for name in PRESET_FILES)]
     api = _api(_client())
+    # The client's own cache is full of links that lead out of a snapshot, which a preset must not have.
+    place = _cache() / repository / (revision or "main").replace("/", "-")
     with _refusals(handle):
-        return Path(api.snapshot_download(repository, revision=revision, allow_patterns=patterns))
+        return Path(api.snapshot_download(repository, revision=revision, allow_patterns=patterns, local_dir=place))
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("KERASS2S_DATA") or Path.home() / ".cache" / "kerass2s") / "hub"
 
 
 def push(directory: Path, handle: str, architecture: str, *, private: bool, message: str) -> str:

@@ -306,8 +306,8 @@ def push_preset(name: Any, handle: str, *, private: bool = False, message: str =
     """
     preset = _locate(name)
     config = _read_config(preset / CONFIG)
-    for file, digest in config["files"].items():
-        _check(preset / file, digest)
+    for file in config["files"]:
+        _checked(preset, file, config)
     directory = preset.parent if preset.name == "preset" else preset
     return hub.push(directory, handle, config["architecture"], private=private, message=message)
 

@@ -106,7 +106,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNa
     monkeypatch.setattr(constants, "ENDPOINT", address)
     files = address + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERASS2S_DATA", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_test")
     thread = Thread(target=server.serve_forever, daemon=True)
@@ -143,9 +143,10 @@ def test_what_was_pushed_is_pulled_and_says_the_same(served: Any, preset: Path):
     assert model.generate(["daylights"]) == load_preset(preset).generate(["daylights"])
     first = [path for path, _ in served.asked if "/resolve/" in path]
     assert not any("history" in path for path in first), "what is no part of the preset is not downloaded"
+    assert hub.pull(f"hf://me/g2p@{COMMIT}").name == COMMIT, "another revision has a place of its own"
     served.asked.clear()
-    assert hub.pull(f"hf://me/g2p@{COMMIT}").is_dir()
-    assert not [path for path, _ in served.asked if "/resolve/" in path], "what is here already is not asked for again"
+    hub.pull("hf://me/g2p")
+    assert not [path for path, _ in served.asked if "/resolve/" in path], "what is here is not asked for again"
 
 
 def test_a_card_and_exports_beside_a_preset_go_too(served: Any, preset: Path):
