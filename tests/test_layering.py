@@ -45,6 +45,7 @@ ORDER = [
     "zoo",
     "confidence",
     "ensemble",
+    "hub",
     "presets",
     "export",
     "deploy",

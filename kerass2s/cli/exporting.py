@@ -1,4 +1,4 @@
-"""`kerass2s export`, `verify` and `ensemble`: one file of a preset, the proof that it is the same, one of several."""
+"""`kerass2s export`, `verify`, `ensemble`, `release` and `push`: what is made of presets, and where it goes."""
 
 from __future__ import annotations
 
@@ -56,6 +56,9 @@ def register(app: typer.Typer) -> None:
         + searches(),
     )(export)
     app.command("ensemble", epilog=examples("ensemble runs/one runs/two runs/three --out runs/together"))(ensemble)
+    app.command(
+        "push", epilog=examples("push runs/mine hf://me/my_model", "push exported/g2p_en hf://me/g2p --private")
+    )(push)
     app.command("release", epilog=examples("release runs/dates exported/dates --search beam:4"))(release)
     app.command("verify", epilog=examples("verify out/model.onnx --against my_model"))(verify)
 
@@ -163,3 +166,18 @@ def _print_table(report: VerifyReport) -> None:
         console.width = 160  # a file has no width of its own to be cut to
     console.print(table)
     console.print("ms: one probe, the median over all probes and repeats after a first call, on this machine now")
+
+
+def push(
+    model: Annotated[str, typer.Argument(help="Preset name or directory; what lies beside the preset goes too.")],
+    handle: Annotated[str, typer.Argument(metavar="hf://OWNER/NAME", help="Where it goes.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a private repository, if it is made.")] = False,
+) -> None:
+    """Upload a preset to the Hugging Face Hub. MODEL may then be that handle, wherever a preset is taken.
+
+    Log in with `hf auth login`, or set HF_TOKEN. It needs: pip install 'kerass2s[hub]'.
+    """
+    quiet_tensorflow()
+    from kerass2s.presets import push_preset
+
+    print(push_preset(model, handle, private=private))

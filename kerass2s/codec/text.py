@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.data import Batching, BucketByExamples, Pair, batches, to_dataset
+from kerass2s.data.columns import with_named_sides
 from kerass2s.data.curriculum import Pace
 from kerass2s.data.pipeline import Tokenize, count, with_end
 from kerass2s.decoding import GreedySearch, Hypothesis, Rollout
@@ -199,9 +200,13 @@ class TextCodec(TextTargets):
     def batches(self, data: Any, batching: Batching | None, seed: int | None, pace: Pace | None = None) -> Any:
         """Turn pairs of strings into batches, shuffled if there is a seed; leave anything else to Keras.
 
+        A table whose columns are named "source" and "target" is pairs, too; see `kerass2s.data.columns`.
+
         Raises:
             ConfigError: there are no pairs.
+            DataError: a table has no such columns.
         """
+        data = with_named_sides(data)
         if isinstance(data, Sequence) and not data:
             raise ConfigError(f"There is nothing to train or evaluate on. Received: {data!r}")
         if isinstance(data, Sequence) and len(data[0]) >= 2 and isinstance(data[0][0], str):
