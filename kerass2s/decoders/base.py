@@ -186,7 +186,7 @@ class ParallelDecoder(Decoder):
             sequence=({elements.target_name: target, **state, **memory}, prediction),
             step=(
                 {elements.target_name: one, **state, **memory},
-                {"prediction": ops.squeeze(stepped, 1), **following, "alignment": ops.squeeze(alignment, 1)},
+                {"prediction": stepped[:, 0], **following, "alignment": alignment[:, 0]},
             ),
             target_name=elements.target_name,
             state_names=list(state),
