@@ -167,6 +167,7 @@ class _Decoders:
         self._decoders = _named(decoders)
         self._mean = mean
         self.target_name = decoders[0].target_name
+        self.aligned = all(decoder.aligned for decoder in decoders)
 
     def begin(self, contexts: dict[str, Any]) -> Start:
         """Make each member's first state of its context."""
@@ -183,11 +184,10 @@ class _Decoders:
     def step(self, target: Any, state: dict[str, Any], memory: dict[str, Any]) -> StepOutput:
         """Run one position, `target [N] -> logits [N, V], next states, mean alignment [N, S] if all have one`."""
         made = {name: decoder.step(target, state[name], memory[name]) for name, decoder in self._decoders.items()}
-        alignments = [output.alignment for output in made.values()]
         return StepOutput(
             self._averaged(output.prediction for output in made.values()),
             {name: output.state for name, output in made.items()},
-            None if any(each is None for each in alignments) else tf.add_n(alignments) / len(alignments),
+            tf.add_n([output.alignment for output in made.values()]) / len(made) if self.aligned else None,
         )
 
     def _averaged(self, predictions: Any) -> tf.Tensor:

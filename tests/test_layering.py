@@ -14,6 +14,8 @@ PACKAGE = ROOT / "kerass2s"
 # From the ground up; docs/architecture.md shows the same order. A room may import only the rooms above it in this list.
 ORDER = [
     "errors",
+    "files",
+    "downloads",
     "text",
     "attention",
     "context",
@@ -31,6 +33,8 @@ ORDER = [
     "numerals",
     "datasets",
     "evaluation",
+    "significance",
+    "analysis",
     "decoding",
     "encoders",
     "decoders",
@@ -46,7 +50,9 @@ ORDER = [
     "deploy",
     "plots",
     "diagrams",
+    "report",
     "recipes",
+    "release",
     "quickstart",
     "cli",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,6 +56,7 @@ def register(app: typer.Typer) -> None:
         + searches(),
     )(export)
     app.command("ensemble", epilog=examples("ensemble runs/one runs/two runs/three --out runs/together"))(ensemble)
+    app.command("release", epilog=examples("release runs/dates exported/dates --search beam:4"))(release)
     app.command("verify", epilog=examples("verify out/model.onnx --against my_model"))(verify)
 
 
@@ -95,6 +97,28 @@ def ensemble(
     from kerass2s.ensemble import Ensemble
 
     Ensemble.from_presets(models, average.value).save_to_preset(out)
+    stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
+
+
+def release(
+    run: Annotated[str, typer.Argument(help="What `train` made, with data by name.")],
+    out: Annotated[str, typer.Argument(help="Becomes NAME/ with everything in it.")],
+    search: SearchOption = None,
+    precision: Annotated[Precision | None, typer.Option("--precision", help="ONNX: bits of the weights.")] = None,
+) -> None:
+    """Make what one gives away of a training run: preset, SavedModel, ONNX files, model card, manifest.
+
+    The card has the figures of the whole dev and test parts. Each export is verified against the preset.
+    """
+    quiet_tensorflow()
+    from kerass2s.decoding import GreedySearch, parse_search
+    from kerass2s.release import release as make
+
+    figures = make(
+        Path(run), Path(out), parse_search(search) if search else GreedySearch(), precision and precision.value
+    )
+    for part, each in figures.items():
+        print(f"{part}: {each['n']} pairs, word error rate {each['word_error_rate']:.4f}")
     stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
 
 

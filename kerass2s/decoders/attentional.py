@@ -70,7 +70,7 @@ class AttentiveCell(keras.layers.Layer):
         A cell that remembers what it has read (a coverage) overrides this.
         """
         context, alignment = self.attention(ops.expand_dims(hidden, 1), keys, memory, memory_mask)
-        return context[:, 0], alignment[:, 0], {}
+        return ops.squeeze(context, 1), ops.squeeze(alignment, 1), {}
 
     def attend(
         self, inputs: Any, own: dict[str, Any], keys: Any, memory: Any, memory_mask: Any

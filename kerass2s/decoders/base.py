@@ -103,6 +103,11 @@ class Decoder(keras.Model):
         self._graphs = _Graphs(keras.Model(*start, name="start"), keras.Model(*step, name="step"), target_name)
         self.mixable = mixable and target_name == Tokens.target_name
 
+    @property
+    def aligned(self) -> bool:
+        """Whether a step gives an alignment."""
+        return "alignment" in self._graphs.step.output
+
     def begin(self, context: dict[str, Any], training: bool = False) -> Start:
         """Turn the encoder's `memory [B, S, M]`, `memory_mask [B, S]`, `summary [B, M']` into a first state.
 
@@ -181,7 +186,7 @@ class ParallelDecoder(Decoder):
             sequence=({elements.target_name: target, **state, **memory}, prediction),
             step=(
                 {elements.target_name: one, **state, **memory},
-                {"prediction": stepped[:, 0], **following, "alignment": alignment[:, 0]},
+                {"prediction": ops.squeeze(stepped, 1), **following, "alignment": ops.squeeze(alignment, 1)},
             ),
             target_name=elements.target_name,
             state_names=list(state),

@@ -182,6 +182,6 @@ class PointerReadout(Readout):
         gate = self.gate(ops.concatenate([context, hidden], -1))
         if len(alignment.shape) == 2:
             one = (ops.expand_dims(each, 1) for each in (logits, gate, alignment))
-            return self.mixture(*one, memory["copy_ids"])[:, 0]
+            return ops.squeeze(self.mixture(*one, memory["copy_ids"]), 1)
         prediction = self.mixture(logits, gate, alignment, memory["copy_ids"])
         return self.penalty(prediction, alignment, memory["target_ids"]) if self.penalty else prediction

@@ -168,9 +168,9 @@ class PostAttentionDecoder(Decoder):
         hidden, following = stack.step(embedding(one), known)
         hidden, alignment = read(ops.expand_dims(hidden, 1))
         stepped = {
-            "prediction": to_logits(drop(dropped, hidden, noise)[:, 0]),
+            "prediction": to_logits(ops.squeeze(drop(dropped, hidden, noise), 1)),
             **following,
-            "alignment": alignment[:, 0],
+            "alignment": ops.squeeze(alignment, 1),
         }
         super().__init__(
             start=(

@@ -24,6 +24,7 @@ from kerass2s.decoding.search import (
     longest,
     record,
     search_loop,
+    unaligned,
     write,
 )
 from kerass2s.errors import ConfigError
@@ -142,6 +143,7 @@ class _Search:
         self._fields = fields
         self._width = fields.width // fields.groups
         self._limit = limit
+        self._source = source
         self._places = tf.range(limit)
         self._ranking = Ranking(fields, penalty, limit, source)
         self._rules = Rules(fields.filters, limit, source.lengths)
@@ -175,7 +177,7 @@ class _Search:
             trails=trails,
             ended_scores=tf.fill([groups, self._width], IMPOSSIBLE),
             ended_trails=trails,
-            alignments=(),
+            alignments=unaligned(rows, self._places, self._source),
         )
 
     def _advance(self, t: tf.Tensor, beams: _Beams, output: StepOutput) -> _Beams:

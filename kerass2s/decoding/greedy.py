@@ -61,8 +61,8 @@ class GreedySearch:
         """Searches from `state` with `memory` (each tensor [B, ...]) and the ids `first` [B]; see `SearchResult`."""
         limit = longest(self.max_length, max_length)
         rules = Rules(self.filters, limit, source.lengths)
-        ranking = Ranking(Ranked(), tf.constant(0.0), limit, source)
-        return RowSearch(_likeliest, rules, ranking, limit).run(step, state, memory, first, width=1)
+        ranking = Ranking(Ranked(), None, limit, source)
+        return RowSearch(_likeliest, rules, ranking, limit, source).run(step, state, memory, first, width=1)
 
 
 def _likeliest(t: tf.Tensor, log_probs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -62,33 +62,36 @@ class Ranking:
 
     Args:
         fields: what the search was given.
-        length_penalty: float32 [].
+        length_penalty: float32 []; None where there is none, whatever the graph is given.
         limit: int32 [], the most tokens there can be.
         source: what is known of the sources, its rows those of the search, N.
     """
 
-    def __init__(self, fields: Ranked, length_penalty: tf.Tensor, limit: tf.Tensor, source: Source) -> None:
+    def __init__(self, fields: Ranked, length_penalty: tf.Tensor | None, limit: tf.Tensor, source: Source) -> None:
         self._fields = fields
         self._penalty = length_penalty
         self._limit = limit
         self._memory_lengths = source.memory_lengths
+        self._width = source.alignment_width
 
     def start(self, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Returns the attention that no source position got yet: (), or one buffer float32 [N, 1] if it counts."""
-        return (tf.zeros([rows, 1]),) if self._fields.coverage_penalty else ()
+        """Returns the attention that no source position got yet: (), or one buffer float32 [N, S] if it counts."""
+        if not self._fields.coverage_penalty:
+            return ()
+        if self._width is None:
+            raise ConfigError("A coverage penalty needs a model with attention. Received: no alignment")
+        return (tf.zeros([rows, self._width]),)
 
     def cover(self, coverage: tuple[tf.Tensor, ...], alignment: tf.Tensor | None) -> tuple[tf.Tensor, ...]:
         """Adds a step's alignment [N, S] to the coverage."""
-        if not coverage:
-            return ()
-        if alignment is None:
-            raise ConfigError("A coverage penalty needs a model with attention. Received: no alignment")
-        return (coverage[0] + tf.cast(alignment, tf.float32),)
+        return tuple(each + tf.cast(alignment, tf.float32) for each in coverage)
 
     def score(self, sums: tf.Tensor, lengths: tf.Tensor, coverage: tuple[tf.Tensor, ...]) -> tf.Tensor:
         """Ranks what has ended, sums [...] and lengths (END counted) that broadcast, coverage [N, S], N as in sums."""
         lengths = tf.cast(lengths, tf.float32)
-        scores = sums / self._norm(lengths) + self._fields.word_reward * lengths
+        scores = self._normed(sums, lengths)
+        if self._fields.word_reward:
+            scores += self._fields.word_reward * lengths
         if not coverage:
             return scores
         seen = tf.math.log(tf.clip_by_value(coverage[0], UNSEEN, 1.0))
@@ -103,8 +106,10 @@ class Ranking:
         one of the two ends; coverage costs nothing at best.
         """
         reward = self._fields.word_reward
-        ends = tf.cast(tf.stack([t + 2, self._limit]), tf.float32)
-        return sums / self._norm(ends[1]) + tf.reduce_max(reward * ends)
+        bound = self._normed(sums, tf.cast(self._limit, tf.float32))
+        return bound + tf.reduce_max(reward * tf.cast(tf.stack([t + 2, self._limit]), tf.float32)) if reward else bound
 
-    def _norm(self, lengths: tf.Tensor) -> tf.Tensor:
-        return NORMALIZATIONS[self._fields.normalization](lengths) ** self._penalty
+    def _normed(self, sums: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        if self._penalty is None:
+            return sums
+        return sums / NORMALIZATIONS[self._fields.normalization](lengths) ** self._penalty

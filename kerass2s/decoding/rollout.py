@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.decoding.checks import LONGEST, check_whole
-from kerass2s.decoding.search import Source, Step, StepOutput, Tensors, record, search_loop, write
+from kerass2s.decoding.search import Source, Step, StepOutput, Tensors, record, search_loop, unaligned, write
 
 
 class Trajectory(NamedTuple):
@@ -82,10 +82,11 @@ class Rollout:
         below 1 gives no steps.
         """
         wanted = tf.maximum(tf.constant(self.horizon) if horizon is None else horizon, 0)
-        steps = tf.maximum(wanted, 1)  # the loop takes its first step before it looks
-        start = _Rolling(first, state, tf.zeros([tf.shape(first)[0], steps, first.shape[1]]), ())
-        end = search_loop(step, memory, start, functools.partial(self._advance, tf.range(steps)), steps)
-        return Trajectory(end.values[:, :wanted], end.alignments[0][:, None, :wanted] if end.alignments else None)
+        rows, places = tf.shape(first)[0], tf.range(wanted)
+        values = tf.zeros([rows, wanted, first.shape[1]])
+        start = _Rolling(first, state, values, unaligned(rows, places, source))
+        end = search_loop(step, memory, start, functools.partial(self._advance, places), wanted)
+        return Trajectory(end.values, end.alignments[0][:, None] if end.alignments else None)
 
     def _advance(self, places: tf.Tensor, t: tf.Tensor, carry: _Rolling, output: StepOutput) -> _Rolling:
         values = tf.cast(output.prediction, tf.float32)

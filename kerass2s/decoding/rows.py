@@ -12,6 +12,7 @@ from kerass2s.decoding.ranking import Ranking
 from kerass2s.decoding.search import (
     Rules,
     SearchResult,
+    Source,
     Step,
     StepOutput,
     Tensors,
@@ -19,6 +20,7 @@ from kerass2s.decoding.search import (
     finish,
     record,
     search_loop,
+    unaligned,
     write,
 )
 from kerass2s.text import END_ID, PAD_ID
@@ -54,22 +56,23 @@ class RowSearch:
         rules: the filters.
         ranking: how what has ended is scored.
         limit: int32 [], the most tokens there can be.
+        source: what is known of the sources, its rows those of the search, N.
     """
 
-    def __init__(self, pick: Pick, rules: Rules, ranking: Ranking, limit: tf.Tensor) -> None:
+    def __init__(self, pick: Pick, rules: Rules, ranking: Ranking, limit: tf.Tensor, source: Source) -> None:
         self._pick = pick
         self._rules = rules
         self._ranking = ranking
         self._limit = limit
+        self._source = source
         self._places = tf.range(limit)
 
     def run(self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor, width: int) -> SearchResult:
         """Searches from `state` with `memory` (each [N, ...]), fed `first` [N]; K = `width` rows to an item."""
         end = search_loop(step, memory, self._start(first, state), self._advance, self._limit)
         ids = tf.reshape(end.tokens, [-1, width, self._limit])
-        rows = tf.broadcast_to(tf.range(width)[:, None], tf.shape(ids))
         gains = tf.reshape(end.gains, [-1, width, self._limit])
-        return finish(ids, rows, tf.reshape(end.scores, [-1, width]), gains, end.alignments)
+        return finish(ids, None, tf.reshape(end.scores, [-1, width]), gains, end.alignments)
 
     def _start(self, first: tf.Tensor, state: Tensors) -> _Rows:
         rows = tf.shape(first)[0]
@@ -83,7 +86,7 @@ class RowSearch:
             sums=tf.zeros([rows]),
             scores=tf.fill([rows], IMPOSSIBLE),
             running=tf.fill([rows], True),
-            alignments=(),
+            alignments=unaligned(rows, self._places, self._source),
         )
 
     def _advance(self, t: tf.Tensor, carry: _Rows, output: StepOutput) -> _Rows:

@@ -108,7 +108,7 @@ class SamplingSearch(Ranked):
             return self._draw(log_probs, heat, uniform(seed, source.fingerprint, number, t))
 
         rules, ranking = Rules(self.filters, limit, source.lengths), Ranking(self, penalty, limit, source)
-        found = RowSearch(pick, rules, ranking, limit).run(step, state, memory, first, self.samples)
+        found = RowSearch(pick, rules, ranking, limit, source).run(step, state, memory, first, self.samples)
         return best_first(found, self.samples)
 
     def _draw(self, log_probs: tf.Tensor, heat: tf.Tensor, chance: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -47,20 +47,26 @@ class Source(NamedTuple):
         lengths: int32 [B], in the elements that the encoder reads.
         memory_lengths: int32 [B], in the positions that attention looks at.
         fingerprint: int64 [B], a number of each one's content, for draws that do not change with the batch.
+        alignment_width: int32 [], how many positions an alignment is over, padding too; None where a step gives none.
     """
 
     lengths: tf.Tensor
     memory_lengths: tf.Tensor
     fingerprint: tf.Tensor
+    alignment_width: tf.Tensor | None
 
     @classmethod
-    def of(cls, source: tf.Tensor, lengths: tf.Tensor, window: int = 1) -> Self:
-        """Returns what is to be known of a padded source `[B, S, ...]`, `window` elements to a memory position."""
-        return cls(lengths, (lengths + window - 1) // window, fingerprint(source, lengths))
+    def of(cls, source: tf.Tensor, lengths: tf.Tensor, window: int = 1, aligned: bool = False) -> Self:
+        """Returns what is to be known of a padded source `[B, S, ...]`, `window` elements to a memory position.
+
+        `aligned` tells that the steps give alignments.
+        """
+        width = (tf.shape(source)[1] + window - 1) // window if aligned else None
+        return cls(lengths, (lengths + window - 1) // window, fingerprint(source, lengths), width)
 
     def repeated(self, times: int) -> Self:
         """Returns each row `times` times, one beside the other."""
-        return type(self)(*(tf.repeat(each, times) for each in self))
+        return type(self)(*(tf.repeat(each, times) for each in self[:3]), self.alignment_width)
 
 
 class SearchResult(NamedTuple):
@@ -219,16 +225,18 @@ def write(buffer: tf.Tensor, t: tf.Tensor, values: tf.Tensor, places: tf.Tensor)
     return tf.where(here, tf.expand_dims(values, 1), buffer)
 
 
+def unaligned(rows: tf.Tensor, places: tf.Tensor, source: Source) -> tuple[tf.Tensor, ...]:
+    """Returns what alignments are written into, () or one buffer of zeros [N, L, S], for N rows and L places."""
+    if source.alignment_width is None:
+        return ()
+    return (tf.zeros([rows, tf.shape(places)[0], source.alignment_width]),)
+
+
 def record(
     alignments: tuple[tf.Tensor, ...], t: tf.Tensor, output: StepOutput, places: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
-    """Writes the step's alignment [N, S] at t of the buffer [N, L, S], made on the first call; () without one."""
-    if output.alignment is None:
-        return ()
-    alignment = tf.cast(output.alignment, tf.float32)
-    shape = tf.shape(alignment)
-    buffer = alignments[0] if alignments else tf.zeros([shape[0], tf.shape(places)[0], shape[1]])
-    return (write(buffer, t, alignment, places),)
+    """Writes the step's alignment [N, S] at t of the buffer [N, L, S]; () without one."""
+    return tuple(write(buffer, t, tf.cast(output.alignment, tf.float32), places) for buffer in alignments)
 
 
 def search_loop(
@@ -238,20 +246,16 @@ def search_loop(
     advance: Callable[[tf.Tensor, Any, StepOutput], Any],
     limit: tf.Tensor | int,
 ) -> Any:
-    """Takes a step and lets `advance(t, carry, output)` act on it, until nothing is running or t is `limit`.
-
-    The first step is taken before the loop: only its output tells if there are alignments, and how wide they are.
-    """
+    """Takes a step and lets `advance(t, carry, output)` act on it, until nothing is running or t is `limit`."""
 
     def take(t: tf.Tensor, carry: Any) -> tuple[tf.Tensor, Any]:
         return t + 1, advance(t, carry, step(carry.ids, carry.state, memory))
 
-    t, carry = take(tf.constant(0), carry)
     shapes = tf.nest.map_structure(any_batch, carry)._replace(state=tf.nest.map_structure(may_grow, carry.state))
     _, carry = tf.while_loop(
         lambda t, carry: (t < limit) & tf.reduce_any(carry.running),
         take,
-        (t, carry),
+        (tf.constant(0), carry),
         shape_invariants=(tf.TensorShape([]), shapes),
     )
     return carry
@@ -270,7 +274,7 @@ def may_grow(tensor: tf.Tensor) -> tf.TensorShape:
 
 def finish(
     ids: tf.Tensor,
-    paths: tf.Tensor,
+    paths: tf.Tensor | None,
     scores: tf.Tensor,
     token_scores: tf.Tensor,
     alignments: tuple[tf.Tensor, ...],
@@ -279,7 +283,7 @@ def finish(
 
     Args:
         ids: int32 [B, K, L], END kept, PAD after the end.
-        paths: int32 [B, K, L], the beam that each token was chosen from.
+        paths: int32 [B, K, L], the beam that each token was chosen from; None where each is a path of its own.
         scores: float32 [B, K], IMPOSSIBLE where there is no hypothesis.
         token_scores: float32 [B, K, L], zero after the end.
         alignments: () or one buffer float32 [B * K, L, S], each position in the beam order of its step.
@@ -291,16 +295,26 @@ def finish(
     # Axes of reductions are counted from the front: ONNX Runtime 1.31 keeps a negative one when B is 0.
     lengths = tf.reduce_sum(tf.cast(ids != PAD_ID, tf.int32), axis=2)
     longest = tf.reduce_max(tf.concat([[1], tf.reshape(lengths, [-1])], axis=0))
-    cut = ids[:, :, :longest]
+    cut = _first(ids, longest)
     scores = tf.where(exists, scores, -np.inf)
-    token_scores = tf.pad(token_scores, [[0, 0], [0, 0], [0, 1]])[:, :, : longest + 1]
+    token_scores = _first(tf.pad(token_scores, [[0, 0], [0, 0], [0, 1]]), longest + 1)
     if not alignments:
         return SearchResult(cut, lengths, scores, token_scores, None)
-    batch, beams, length = tf.unstack(tf.shape(ids))
-    rows = (tf.reshape(tf.range(batch), [-1, 1, 1]) * beams + paths[:, :, :longest]) * length + tf.range(longest)
-    gathered = tf.gather(tf.reshape(alignments[0], [-1, tf.shape(alignments[0])[2]]), rows)
+    width = tf.shape(alignments[0])[2:]
+    if paths is None:
+        gathered = _first(tf.reshape(alignments[0], tf.concat([tf.shape(ids), width], axis=0)), longest)
+    else:
+        batch, beams, length = tf.unstack(tf.shape(ids))
+        rows = tf.reshape(tf.range(batch), [-1, 1, 1]) * beams + _first(paths, longest)
+        rows = rows * length + tf.range(longest)
+        gathered = tf.gather(tf.reshape(alignments[0], tf.concat([[-1], width], axis=0)), rows)
     aligned = gathered * tf.cast(cut != PAD_ID, tf.float32)[..., None]
     return SearchResult(cut, lengths, scores, token_scores, aligned)
+
+
+def _first(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Returns the first so many of values [B, K, L, ...] along L: in ONNX a gather is two nodes, a slice is eight."""
+    return tf.gather(values, tf.range(count), axis=2)
 
 
 def best_first(result: SearchResult, width: int) -> SearchResult:

@@ -14,6 +14,7 @@ from kerass2s.errors import ConfigError
 from kerass2s.export.describe import needed
 from kerass2s.export.quiet import quiet
 from kerass2s.export.recurrent import HANDLERS as RECURRENT
+from kerass2s.export.shorten import shorten
 from kerass2s.export.strict import suit
 
 OPSET = 18
@@ -81,19 +82,21 @@ def to_onnx(run: Callable[..., dict[str, tf.Tensor]], signature: Sequence[tf.Ten
         model = onnx.version_converter.convert_version(model, opset)
         model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     onnx.helper.set_model_props(model, {})
-    tidy(model.graph)
+    tidy(model)
     return model
 
 
-def tidy(graph: Any) -> None:
-    """Makes a graph smaller without a change to what it computes, in place.
+def tidy(model: Any) -> None:
+    """Makes a model's graph smaller without a change to what it computes, in place.
 
     What a loop hands from step to step as it is, the weights among it, is read from outside instead: runtimes then
     know it as constant, and OpenVINO refuses a loop that returns its own inputs. What a step computes of nothing else
     is computed once, before the loop. Equal weights are held once, and of two tables that are each other's transpose
-    one is; what two nodes compute alike is computed once. Names are short.
+    one is; what two nodes compute alike is computed once. What one node can say is said in one. Names are short.
     """
+    graph = model.graph
     _read_from_outside(graph)
+    shorten(model)
     suit(graph)
     _share_equal(graph)
     for each in graphs(graph):
@@ -215,13 +218,16 @@ def _share_results(graph: Any) -> None:
     wanted = {value.name for value in graph.output}
     known: dict[bytes, Any] = {}
     for node in list(graph.node):
-        if bodies(node) or wanted & set(node.output):
+        if bodies(node):
             continue
         alike = type(node)(op_type=node.op_type, domain=node.domain, input=node.input, attribute=node.attribute)
         first = known.setdefault(alike.SerializeToString(deterministic=True), node)
-        if first is not node:
-            graph.node.remove(node)
-            _rename(graph, dict(zip(node.output, first.output, strict=True)))
+        if first is node or (wanted & set(first.output) and wanted & set(node.output)):
+            continue
+        kept, other = (node, first) if wanted & set(node.output) else (first, node)
+        names = dict(zip(other.output, kept.output, strict=True))
+        graph.node.remove(node)
+        _rename(graph, names)
 
 
 def _share_transposed(graph: Any) -> None:

@@ -44,17 +44,18 @@ def refuses(run: Run) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory, lexicon, source_tokenizer, target_tokenizer) -> Path:
+def home(once, lexicon, source_tokenizer, target_tokenizer) -> Path:
     """A directory with `preset`, `saved_model`, `model.onnx` and `pairs.tsv` of a model that knows the lexicon."""
-    home = tmp_path_factory.mktemp("cli")
-    keras.utils.set_random_seed(1)
-    model = zoo.build(
-        "luong2015", source_tokenizer=source_tokenizer, target_tokenizer=target_tokenizer, units=24, embedding_size=12
-    )
-    model.compile(optimizer=keras.optimizers.Adam(0.02))
-    model.fit(lexicon, epochs=60, verbose=0)
-    model.save_to_preset(home / "preset")
-    model.export(home / "saved_model", format="tf_saved_model", search=SEARCH)
-    model.export(home / "model.onnx", format="onnx", search=SEARCH)
-    (home / "pairs.tsv").write_text("".join(f"{word}\t{phones}\n" for word, phones in lexicon), encoding="utf-8")
-    return home
+
+    def fill(home: Path) -> None:
+        keras.utils.set_random_seed(1)
+        tokenizers = {"source_tokenizer": source_tokenizer, "target_tokenizer": target_tokenizer}
+        model = zoo.build("luong2015", **tokenizers, units=24, embedding_size=12)
+        model.compile(optimizer=keras.optimizers.Adam(0.02))
+        model.fit(lexicon, epochs=60, verbose=0)
+        model.save_to_preset(home / "preset")
+        model.export(home / "saved_model", format="tf_saved_model", search=SEARCH)
+        model.export(home / "model.onnx", format="onnx", search=SEARCH)
+        (home / "pairs.tsv").write_text("".join(f"{word}\t{phones}\n" for word, phones in lexicon), encoding="utf-8")
+
+    return once("cli", fill)

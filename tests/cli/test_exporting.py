@@ -6,22 +6,20 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
 
-
-@pytest.mark.parametrize(
-    ("format", "name"), [("saved_model", "saved/1"), ("onnx", "model.onnx"), ("text_onnx", "model.text.onnx")]
-)
-def test_an_export_verifies_against_its_preset(run, home: Path, tmp_path: Path, format: str, name: str):
-    out = tmp_path / name
-    made = run("export", home / "preset", out, "--format", format, "--search", "beam:2,max_length=12")
-    assert made.exit_code == 0, made.output
-    assert made.stdout == ""
-    checked = run("verify", out, "--against", home / "preset")
+def test_exports_verify_against_their_preset(run, home: Path, tmp_path: Path):
+    names = {"saved_model": "saved_model/1", "onnx": "model.onnx", "text_onnx": "model.text.onnx"}
+    for format, name in names.items():
+        options = ["--format", format, "--search", "beam:2,max_length=12"]
+        made = run("export", home / "preset", tmp_path / name, *options)
+        assert made.exit_code == 0, made.output
+        assert made.stdout == ""
+        assert run("predict", tmp_path / name, "--n-best", 2, stdin="cat\n").stdout.startswith("K AE T\t")
+    checked = run("verify", tmp_path, "--against", home / "preset")
     assert checked.exit_code == 0, checked.output
-    assert "equals the live model" in checked.stdout
+    assert all(str(tmp_path / name) in checked.stdout for name in names.values())
+    assert checked.stdout.count("equals the live model") == len(names)
     assert "largest difference" in checked.stdout and "live ms" in checked.stdout
-    assert run("predict", out, "--n-best", 2, stdin="cat\n").stdout.startswith("K AE T\t")
 
 
 def test_another_model_does_not_verify(run, home: Path, tmp_path: Path, source_tokenizer, target_tokenizer):

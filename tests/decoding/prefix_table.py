@@ -61,6 +61,8 @@ class PrefixTable:
         if self.alignments is not None:
             memory["alignments"] = tf.gather(self.alignments, tf.constant(items, tf.int32))
         source = source_of(items, tuple(self.source_lengths[item] for item in items), self.window)
+        width = 2 if self.alignments is None else self.alignments.shape[2]
+        source = source._replace(alignment_width=tf.constant(width))
         return state, memory, tf.fill([len(items)], START), source
 
     def step(self, ids: tf.Tensor, state: dict, memory: dict) -> StepOutput:

@@ -57,7 +57,7 @@ def graph_of(search: Search, model: TinyAttention):
 
     def run(memory: tf.Tensor, source_lengths: tf.Tensor, *given: tf.Tensor) -> dict[str, tf.Tensor]:
         mask = tf.range(tf.shape(memory)[1])[None, :] < source_lengths[:, None]
-        first, source = tf.fill(tf.shape(source_lengths), 2), Source.of(memory, source_lengths)
+        first, source = tf.fill(tf.shape(source_lengths), 2), Source.of(memory, source_lengths, aligned=model.aligned)
         start = {"hidden": memory[:, 0, :]}, {"memory": memory, "mask": mask}
         result = search(model.step, *start, first, source, **dict(zip(settings, given, strict=True)))
         return {name: tf.identity(part, name) for name, part in result._asdict().items() if part is not None}

@@ -54,7 +54,13 @@ def told(rows: list[list[float]], looks: list[list[float]]):
         log_probs = tf.math.log(tf.gather(tf.maximum(tf.constant(rows), 1e-30), t))
         return StepOutput(log_probs, {"t": t + 1}, tf.gather(tf.constant(looks), t))
 
-    return step, {"t": tf.zeros([1], tf.int32)}, {}, tf.fill([1], 2), source_of([0], (3,))
+    return (
+        step,
+        {"t": tf.zeros([1], tf.int32)},
+        {},
+        tf.fill([1], 2),
+        source_of([0], (3,))._replace(alignment_width=tf.constant(len(looks[0]))),
+    )
 
 
 # After one token, 4, comes END; a third source position gets no attention.

@@ -29,7 +29,7 @@ class Accumulator:
             {"total": tf.zeros([rows, 1])},
             {"more": tf.ones([rows, 1])},
             tf.reshape(tf.range(float(rows)), [rows, 1]),
-            Source.of(tf.zeros([rows, 1, 1]), tf.ones([rows], tf.int32)),
+            Source.of(tf.zeros([rows, 1, 1]), tf.ones([rows], tf.int32), aligned=self.aligned),
         )
 
 
@@ -42,7 +42,8 @@ def test_it_feeds_back_what_it_predicts() -> None:
 
 
 def test_alignments_are_those_of_one_hypothesis() -> None:
-    found = Rollout(3)(Accumulator(aligned=True).step, *Accumulator().begin(2))
+    model = Accumulator(aligned=True)
+    found = Rollout(3)(model.step, *model.begin(2))
     assert found.alignments[:, :, :, 0].numpy().tolist() == [[[0, 1, 2]], [[1, 2, 4]]]
     assert set(found.named()) == {"target_values", "alignments"}
 
@@ -59,7 +60,7 @@ def test_onnxruntime_rolls_out_the_same_for_any_horizon() -> None:
     @tf.function(input_signature=signature)
     def function(first: tf.Tensor, horizon: tf.Tensor) -> dict[str, tf.Tensor]:
         step = Accumulator(aligned=True).step
-        source = Source.of(first[:, None], tf.ones([tf.shape(first)[0]], tf.int32))
+        source = Source.of(first[:, None], tf.ones([tf.shape(first)[0]], tf.int32), aligned=True)
         found = Rollout()(step, {"total": first * 0}, {"more": first * 0 - 0.5}, first, source, horizon=horizon)
         return {name: tf.identity(part, name) for name, part in found.named().items()}
 

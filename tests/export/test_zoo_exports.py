@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -182,11 +183,12 @@ def assert_exports(
     assert_native(directory / "model.onnx", model, loops=1)
     settings = model.codec.settings(search)
     signature = "serving_default" if isinstance(search, Rollout) else "ids_with_settings"
+    questions = [batches(model, asked[:share], size) for size, share in SHARES.items()]
+    inputs = [{signature: {**batch, **settings}} for each in questions for batch in each]
     for path in (directory / "model.onnx", directory / "saved_model" / "1"):
-        for size, share in SHARES.items():
-            questions = [{signature: {**batch, **settings}} for batch in batches(model, asked[:share], size)]
-            given = [answer.outputs[signature] for answer in fresh.replay(path, questions)]
-            assert_same(model, given, expected[:share], asked[:share])
+        answers = (answer.outputs[signature] for answer in fresh.replay(path, inputs))
+        for each, share in zip(questions, SHARES.values(), strict=True):
+            assert_same(model, list(islice(answers, len(each))), expected[:share], asked[:share])
 
 
 def assert_steps(model: Seq2Seq, asked: list[Any], answers: list[Any], directory: Path, host: SimpleNamespace) -> None:
