@@ -271,7 +271,7 @@ class GRU(_Fused, keras.layers.GRU):
 
 
 def set_fused(model: keras.Model, fused: bool) -> None:
-    """Say whether all layers of a model, however deep, run fused in training; traced graphs stay as they are."""
+    """Say for all layers of a model, however deep, whether they train fused; a traced graph stays as it is."""
     for layer in model._flatten_layers():
         if isinstance(layer, _Fused):
             layer.fused = fused
