@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kerass2s.recipes.runs import results
 from kerass2s.training.checkpoints import ARRAYS, STATE
 
 SETTINGS = (
@@ -93,8 +94,8 @@ def main() -> int:
         status = begin(cut, pairs, asked.epochs).wait()
         one, other = (dict(np.load(newest(each) / ARRAYS).items()) for each in (whole, cut))
         same = [one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)]
-        for name in ("history.jsonl", "config.json"):
-            same.append((whole / name).read_bytes() == (cut / name).read_bytes())
+        same.append(results(whole) == results(cut))
+        same.append((whole / "config.json").read_bytes() == (cut / "config.json").read_bytes())
         standing = json.loads((newest(cut) / STATE).read_text("utf-8"))["standing"]
     report = {"kills": asked.kills, "stood_at": stood, "arrays": len(one), "ended_at": standing}
     print(json.dumps({**report, "state_history_preset_equal": same, "status": status}))

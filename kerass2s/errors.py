@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Returns ` Did you mean ...?` for a near miss, else nothing."""
-    near = get_close_matches(name, list(known), n=1)
+    near = get_close_matches(str(name), list(known), n=1)
     return f" Did you mean `{near[0]}`?" if near else ""
 
 

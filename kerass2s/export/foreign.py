@@ -69,6 +69,7 @@ def _tensors(graph: Any) -> Iterator[Any]:
 
 STATEFUL = {
     "Assert",
+    "AssignVariableOp",  # of a model with one mask a sequence: its generator's seed, in memory
     "DisableCopyOnRead",
     "If",
     "NoOp",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 RECIPE, HISTORY = "recipe.yaml", "history.jsonl"
+TIMED = ("seconds", "tokens_per_second")
 
 
 def history(directory: Path) -> list[dict[str, Any]]:
@@ -20,6 +21,11 @@ def history(directory: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return entries
+
+
+def results(directory: Path) -> list[dict[str, Any]]:
+    """Returns the entries without what was measured by a clock, which no two runs share."""
+    return [{key: value for key, value in entry.items() if key not in TIMED} for entry in history(directory)]
 
 
 def accuracy(entry: dict[str, Any]) -> float:
