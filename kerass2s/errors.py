@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Returns ` Did you mean ...?` for a near miss, else nothing."""
+    near = get_close_matches(name, list(known), n=1)
+    return f" Did you mean `{near[0]}`?" if near else ""
+
 
 class UserError(ValueError):
     """A user's mistake. The command line prints its message on stderr and exits with 2."""
@@ -17,6 +26,10 @@ class ConfigError(UserError):
 
 class PresetError(UserError):
     """A preset that is unknown, incomplete or corrupted."""
+
+
+class TrainingError(UserError):
+    """A training run that cannot go on: its numbers are none, or its state cannot be kept or read."""
 
 
 class ExportError(UserError):

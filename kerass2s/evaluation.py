@@ -31,10 +31,7 @@ def evaluate_texts(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> dict[str
     Raises:
         DataError: There is nothing to compare, or the counts differ.
     """
-    if len(hypotheses) != len(pairs):
-        raise DataError(f"Each pair needs one hypothesis. Received: {len(hypotheses)} hypotheses, {len(pairs)} pairs")
-    if not pairs:
-        raise DataError("There is nothing to evaluate. Received: 0 pairs")
+    check_counts(hypotheses, pairs)
     correct = edits = length = 0
     for hypothesis, pair in zip(hypotheses, pairs, strict=True):
         distance, size = closest(hypothesis, pair.targets)
@@ -49,6 +46,14 @@ def evaluate_texts(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> dict[str
         "token_error_rate": edits / max(length, 1),
         **corpus_scores(hypotheses, pairs),
     }
+
+
+def check_counts(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> None:
+    """Refuses, with a DataError, no pairs at all, or other than one hypothesis for each."""
+    if len(hypotheses) != len(pairs):
+        raise DataError(f"Each pair needs one hypothesis. Received: {len(hypotheses)} hypotheses, {len(pairs)} pairs")
+    if not pairs:
+        raise DataError("There is nothing to evaluate. Received: 0 pairs")
 
 
 def are_right(hypotheses: Sequence[str], pairs: Sequence[Pair]) -> list[bool]:

@@ -26,6 +26,8 @@ Read = Callable[[dict[str, np.ndarray], Any], Any]
 """From one row of the answers, and its source, to what a user gets."""
 
 WINDOW = 1024
+LARGEST_BATCH = 1 << 16
+"""Rows times the length of the longest source: batches of longer ones have fewer rows, so that memory has a bound."""
 
 
 class GraphCache:
@@ -321,17 +323,35 @@ def answered(
         raise ConfigError(f"window must be at least 1. Received: {window!r}")
     if isinstance(sources, Iterator):
         chunks = iter(lambda: list(islice(sources, window)), [])
-        return (one for chunk in chunks for one in _in_batches(codec, chunk, ask, read, batch_size))
+        numbered = enumerate(chunks)
+        return (
+            one for turn, chunk in numbered for one in _in_batches(codec, chunk, ask, read, batch_size, turn * window)
+        )
     return _in_batches(codec, sources, ask, read, batch_size)
 
 
-def _in_batches(codec: Codec, sources: Sequence[Any], ask: Ask, read: Read, batch_size: int) -> list[Any]:
-    codec.check(sources)
-    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+def _in_batches(
+    codec: Codec, sources: Sequence[Any], ask: Ask, read: Read, batch_size: int, first: int = 0
+) -> list[Any]:
+    codec.check(sources, first)
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1. Received: {batch_size!r}")
     found: list[Any] = [None] * len(sources)
-    for begin in range(0, len(order), batch_size):
-        rows = order[begin : begin + batch_size]
+    for rows in _batched([len(source) for source in sources], batch_size):
         answers = ask([sources[i] for i in rows])
         for row, i in enumerate(rows):
             found[i] = read({name: part[row] for name, part in answers.items()}, sources[i])
     return found
+
+
+def _batched(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Yield which sources are asked for together: those of similar length, and the fewer the longer they are."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    begin = 0
+    while begin < len(order):
+        count = min(batch_size, len(order) - begin)
+        # The last row is the longest; with fewer rows it is another one.
+        while count > 1 and count * lengths[order[begin + count - 1]] > LARGEST_BATCH:
+            count = max(LARGEST_BATCH // lengths[order[begin + count - 1]], 1)
+        yield order[begin : begin + count]
+        begin += count

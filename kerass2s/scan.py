@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
-import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
 from kerass2s.context import choose
 from kerass2s.data import Pair, split_pairs
+from kerass2s.downloads import base, download
 from kerass2s.errors import DataError
+from kerass2s.files import MEBIBYTE, read_bytes
 
 __all__ = ["SPLITS", "cache", "load_split", "parse"]
 
@@ -37,6 +37,7 @@ SPLITS = {
     },
 }
 """The files of each split, the training one first, with their SHA-256."""
+LARGEST = 64 * MEBIBYTE
 DEV_SHARE = 0.1
 _LINE = re.compile(r"IN: (.*) OUT: (.*)")
 
@@ -74,7 +75,7 @@ def load_split(split: str, directory: Path | None = None, address: str = ADDRESS
     Args:
         split: "simple", "length" or "addprim_jump".
         directory: where the files are, or are put; None for `cache()`.
-        address: where a file that is not there is downloaded from.
+        address: where a file that is not there is downloaded from; `$KERASS2S_MIRROR/scan/` where that is set.
 
     Raises:
         ConfigError: an unknown split.
@@ -91,26 +92,12 @@ def load_split(split: str, directory: Path | None = None, address: str = ADDRESS
 def _read(directory: Path, name: str, digest: str, address: str) -> str:
     path = directory / name
     if not path.is_file():
-        _download(address + name, path, digest)
-    content = path.read_bytes()
-    _check(str(path), content, digest)
-    return content.decode("utf-8")
-
-
-def _download(address: str, path: Path, digest: str) -> None:
-    try:
-        with urllib.request.urlopen(address, timeout=60) as answer:
-            content = answer.read()
-    except OSError as error:
-        raise DataError(f"Cannot download SCAN; put its file at {path}. Received: {error} for {address}") from error
-    _check(address, content, digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)
-
-
-def _check(name: str, content: bytes, digest: str) -> None:
+        try:
+            download(base("scan", address) + name, path, digest, largest=LARGEST)
+        except DataError as error:
+            raise DataError(f"Cannot download SCAN; put its file at {path}. {error}") from error
+    content = read_bytes(path, LARGEST)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
-        raise DataError(f"{name}: this is not the authors' file, its SHA-256 should be {digest}. Received: {found}")
+        raise DataError(f"{path}: this is not the authors' file, its SHA-256 should be {digest}. Received: {found}")
+    return content.decode("utf-8")

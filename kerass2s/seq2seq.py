@@ -15,9 +15,11 @@ from kerass2s.data import Batching, ShortFirst
 from kerass2s.data.curriculum import Pace
 from kerass2s.decoders import Decoder
 from kerass2s.errors import ConfigError
+from kerass2s.fused import set_fused
 from kerass2s.inference import GraphCache, Inference
 from kerass2s.text import SentencePieceTokenizer
-from kerass2s.training import TeacherForcing
+from kerass2s.training import Standing, TeacherForcing
+from kerass2s.training.standing import Position
 
 __all__ = ["Seq2Seq"]
 
@@ -62,6 +64,7 @@ class Seq2Seq(Inference, keras.Model):
         self._own_feeding = feeding or TeacherForcing()
         self.feeding = self._own_feeding
         self._graphs = GraphCache()
+        self.position: Position | None = None
         self.built = True
 
     # === Training ===
@@ -86,7 +89,7 @@ class Seq2Seq(Inference, keras.Model):
         """Count the updates so far, which is where a curriculum stands; saved with the optimizer."""
         return self.optimizer.iterations if self.compiled else 0
 
-    def _trained_batches(self) -> int:
+    def count_batches(self) -> int:
         """Count the batches so far; several make one update where gradients are accumulated."""
         return int(self.optimizer.iterations) * (self.optimizer.gradient_accumulation_steps or 1)
 
@@ -114,6 +117,7 @@ class Seq2Seq(Inference, keras.Model):
         feeding: Any = None,
         weighted_metrics: list[Any] | None = None,
         jit_compile: bool = False,
+        fused: bool = True,
         **options: Any,
     ) -> None:
         """Configure training as `keras.Model.compile` does; `options` go to it as they are.
@@ -127,9 +131,13 @@ class Seq2Seq(Inference, keras.Model):
             weighted_metrics: None for those of the targets: token accuracy, sequence accuracy and perplexity for
                 tokens, the mean absolute error for vectors, padding left out.
             jit_compile: off by default: on a CPU it costs more than it brings.
+            fused: train the recurrent layers by a time loop of our own, where it can stand in for Keras'; see
+                `kerass2s.fused`. The numbers are the same but for rounding.
             **options: `run_eagerly`, `steps_per_execution`, … of `keras.Model.compile`.
         """
         self.feeding = feeding or self._own_feeding
+        self.fused = fused
+        set_fused(self, fused)
         super().compile(
             optimizer=optimizer,
             loss=loss or self.codec.loss(),
@@ -141,7 +149,9 @@ class Seq2Seq(Inference, keras.Model):
     def get_compile_config(self) -> dict[str, Any]:
         """Return what `keras.saving` keeps of `compile`, the feeding included."""
         config = super().get_compile_config()
-        return {**config, "feeding": keras.saving.serialize_keras_object(self.feeding)} if config else {}
+        if not config:
+            return {}
+        return {**config, "feeding": keras.saving.serialize_keras_object(self.feeding), "fused": self.fused}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile again as `get_compile_config` told, so that a reloaded model goes on training."""
@@ -157,6 +167,7 @@ class Seq2Seq(Inference, keras.Model):
         batching: Batching | None = None,
         seed: int = 0,
         curriculum: ShortFirst | None = None,
+        standing: Standing | None = None,
         **options: Any,
     ) -> keras.callbacks.History:
         """Train; like `keras.Model.fit`, to which `options` go as they are.
@@ -167,26 +178,57 @@ class Seq2Seq(Inference, keras.Model):
             y: only as in `keras.Model.fit`.
             validation_data: of the same kinds; scored teacher forced. See `FreeRunningValidation` for the other way.
             batching: how pairs are put into batches; None for `BucketByExamples()`.
-            seed: of the order of the pairs; the same seed gives the same batches.
+            seed: of the order of the pairs; the same seed gives the same batches, those of an epoch by its number.
             curriculum: which pairs each step draws from, such as `ShortFirst(steps=5000)`; None for all.
+            standing: where a run that was cut short goes on, as `Checkpoints.restore` tells; None for the beginning.
             **options: `epochs`, `callbacks`, `initial_epoch`, … of `keras.Model.fit`.
 
         Raises:
             ConfigError: a curriculum for what is no pairs.
         """
-        pace = None if curriculum is None else Pace(curriculum, self._trained_batches)
-        data = self.codec.batches(x, batching, seed, pace)
+        position = Position(standing or Standing(options.get("initial_epoch", 0)))
+        data = self.codec.batches(x, batching, seed, Pace(curriculum, position.begin, position.epoch))
         if curriculum is not None and data is x:
             raise ConfigError(f"A curriculum orders pairs, and batches have their order. Received: {type(x).__name__}")
         if isinstance(data, tf.data.Dataset):
             options["shuffle"] = False  # it shuffles by itself, and Keras warns when asked to
+        if standing is not None:
+            options["initial_epoch"] = standing.epoch
+        dev = None if validation_data is None else self.codec.batches(validation_data, batching, None)
+        options["callbacks"] = position.before(options.get("callbacks"))
+        self.position, position.data = position, data
         self._build_optimizer()
-        return super().fit(
-            data,
-            y,
-            validation_data=None if validation_data is None else self.codec.batches(validation_data, batching, None),
-            **options,
-        )
+        try:
+            return super().fit(data, y, validation_data=dev, **options)
+        finally:
+            self.train_function = position.train or self.train_function
+            self.position = None
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Make what trains on batches as `keras.Model` does; those that a run was cut short after pass by."""
+        super().make_train_function(force)
+        train, passing = self.train_function, self.position.start.batch if self.position else 0
+
+        def step(iterator: Any) -> Any:
+            nonlocal passing
+            if passing <= 0:
+                self.train_function = train
+                return train(iterator)
+            for _ in range(self.steps_per_execution):
+                next(iterator)
+                passing -= 1
+            return self.get_metrics_result()
+
+        if passing:
+            self.position.train, self.train_function = train, step
+
+    def trained_batches(self, first: int, last: int) -> list[Any]:
+        """Return batches of the epoch that `fit` is in, by their numbers, as they were trained on; for callbacks.
+
+        There are none where `fit` was given what is no tf.data.Dataset, nor pairs.
+        """
+        data = self.position and self.position.data
+        return list(data.skip(first).take(last - first + 1)) if isinstance(data, tf.data.Dataset) else []
 
     def _build_optimizer(self) -> None:
         """Make what the optimizer remembers of each weight: TensorFlow traces a step that makes it itself twice."""

@@ -10,6 +10,7 @@ from kerass2s import ScheduledSampling, ShortFirst, cmudict, recipes, zoo
 from kerass2s.data import Pair, split_of
 from kerass2s.errors import ConfigError
 from kerass2s.recipes import build
+from kerass2s.recipes.settling import settle
 
 MINIMAL = """
 architecture: luong2015
@@ -27,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_bundled_recipe_names_an_architecture_and_a_config_of_it(name: str):
-    recipe = recipes.load(name)
+    recipe, _ = settle(recipes.load(name), [Pair("ab", "a b")])
     assert zoo.configure(recipe.architecture, **recipe.config)
 
 

@@ -37,7 +37,7 @@ def test_files_are_downloaded_once_checked_and_split(published: str, tmp_path: P
 
 def test_another_file_is_refused_and_not_kept(published: str, tmp_path: Path):
     (tmp_path / "test.txt").write_text(TEST + "IN: a OUT: B\n", encoding="utf-8")
-    with pytest.raises(DataError, match="not the authors' file"):
+    with pytest.raises(DataError, match="not the file that was meant"):
         scan.load_split("simple", tmp_path / "kept", published)
     assert not (tmp_path / "kept" / "test.txt").exists()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from kerass2s.cli import benchmarking, deploying, exporting, inference, listing, training
+from kerass2s.cli import benchmarking, deploying, evaluating, exporting, inference, listing, training
 from kerass2s.cli.app import app
 
 __all__ = ["app", "main"]
 
 training.register(app)
 inference.register(app)
+evaluating.register(app)
 exporting.register(app)
 deploying.register(app)
 listing.register(app)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["app", "examples", "one_line", "progress", "quiet_tensorflow", "stderr"]
+__all__ = ["app", "examples", "hush", "one_line", "progress", "quiet_tensorflow", "stderr"]
 
 
 def one_line(error: BaseException) -> str:
@@ -67,7 +67,6 @@ app = typer.Typer(
     cls=_Group,
     name="kerass2s",
     help="Sequence to sequence models in Keras: train, predict, evaluate and export.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
@@ -78,7 +77,9 @@ app = typer.Typer(
 def _top(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and leave.", is_eager=True),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Before COMMAND: nothing on stderr but errors."),
 ) -> None:
+    hush(quiet)
     if version:
         import kerass2s
 
@@ -86,6 +87,14 @@ def _top(
         raise typer.Exit
     if context.invoked_subcommand is None:
         raise UserError("a command is missing. Try `kerass2s --help`. Received: no command")
+
+
+def hush(quiet: bool) -> None:
+    """Sets whether `stderr` and `progress` say nothing; results on stdout and errors stay."""
+    _talk["quiet"] = quiet
+
+
+_talk = {"quiet": False}
 
 
 def examples(*lines: str) -> str:
@@ -97,7 +106,7 @@ def stderr() -> Console:
     """Returns a console on stderr, for tables of progress and logs."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, quiet=_talk["quiet"])
 
 
 @contextmanager
@@ -108,7 +117,7 @@ def progress(description: str, total: int | None) -> Iterator[Any]:
     console = stderr()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar: Progress
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True, disable=console.quiet or not console.is_terminal) as bar:
         task = bar.add_task(description, total=total)
         yield lambda count: bar.advance(task, count)
 
@@ -120,10 +129,11 @@ def quiet_tensorflow() -> None:
         return
     with _stderr_closed():
         import tensorflow as tf
-        import tensorflow_text
+
+        from kerass2s.text.outside import has_tensorflow_text
 
         tf.config.list_logical_devices()
-        del tensorflow_text
+        has_tensorflow_text()  # its import writes notes too
     tf.get_logger().setLevel("ERROR")
 
 

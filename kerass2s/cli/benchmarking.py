@@ -31,9 +31,11 @@ def benchmark(
     """Time the input pipeline alone, training steps, and decoding, on the data of a recipe."""
     from kerass2s import recipes
     from kerass2s.recipes import build
+    from kerass2s.recipes.settling import settle
 
     chosen = recipes.load(recipe, sets or [])
     train, dev = build.load_data(chosen)
+    chosen, _ = settle(chosen, train)
     train, words = train[:: max(1, len(train) // PAIRS)], [pair.source for pair in dev[:WORDS]]
     quiet_tensorflow()
     from kerass2s.decoding import BeamSearch, GreedySearch

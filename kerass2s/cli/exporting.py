@@ -1,10 +1,11 @@
-"""`kerass2s export`, `verify` and `ensemble`: one file of a preset, the proof that it is the same, one of several."""
+"""`kerass2s export`, `verify`, `ensemble`, `release` and `push`: what is made of presets, and where it goes."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,6 +56,10 @@ def register(app: typer.Typer) -> None:
         + searches(),
     )(export)
     app.command("ensemble", epilog=examples("ensemble runs/one runs/two runs/three --out runs/together"))(ensemble)
+    app.command(
+        "push", epilog=examples("push runs/mine hf://me/my_model", "push exported/g2p_en hf://me/g2p --private")
+    )(push)
+    app.command("release", epilog=examples("release runs/dates exported/dates --search beam:4"))(release)
     app.command("verify", epilog=examples("verify out/model.onnx --against my_model"))(verify)
 
 
@@ -95,6 +100,28 @@ def ensemble(
     from kerass2s.ensemble import Ensemble
 
     Ensemble.from_presets(models, average.value).save_to_preset(out)
+    stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
+
+
+def release(
+    run: Annotated[str, typer.Argument(help="What `train` made, with data by name.")],
+    out: Annotated[str, typer.Argument(help="Becomes NAME/ with everything in it.")],
+    search: SearchOption = None,
+    precision: Annotated[Precision | None, typer.Option("--precision", help="ONNX: bits of the weights.")] = None,
+) -> None:
+    """Make what one gives away of a training run: preset, SavedModel, ONNX files, model card, manifest.
+
+    The card has the figures of the whole dev and test parts. Each export is verified against the preset.
+    """
+    quiet_tensorflow()
+    from kerass2s.decoding import GreedySearch, parse_search
+    from kerass2s.release import release as make
+
+    figures = make(
+        Path(run), Path(out), parse_search(search) if search else GreedySearch(), precision and precision.value
+    )
+    for part, each in figures.items():
+        print(f"{part}: {each['n']} pairs, word error rate {each['word_error_rate']:.4f}")
     stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
 
 
@@ -139,3 +166,18 @@ def _print_table(report: VerifyReport) -> None:
         console.width = 160  # a file has no width of its own to be cut to
     console.print(table)
     console.print("ms: one probe, the median over all probes and repeats after a first call, on this machine now")
+
+
+def push(
+    model: Annotated[str, typer.Argument(help="Preset name or directory; what lies beside the preset goes too.")],
+    handle: Annotated[str, typer.Argument(metavar="hf://OWNER/NAME", help="Where it goes.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a private repository, if it is made.")] = False,
+) -> None:
+    """Upload a preset to the Hugging Face Hub. MODEL may then be that handle, wherever a preset is taken.
+
+    Log in with `hf auth login`, or set HF_TOKEN. It needs: pip install 'kerass2s[hub]'.
+    """
+    quiet_tensorflow()
+    from kerass2s.presets import push_preset
+
+    print(push_preset(model, handle, private=private))

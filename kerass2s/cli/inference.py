@@ -1,20 +1,36 @@
-"""`kerass2s predict`, `evaluate`, `score` and `calibrate`: models and exports at work on files."""
+"""`kerass2s predict`, `score` and `calibrate`: models and exports at work on files."""
 
 from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, tee
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kerass2s.cli.app import examples, progress, quiet_tensorflow
-from kerass2s.cli.searching import LexiconOption, SearchOption, check_search, read_lexicon, searches
-from kerass2s.errors import UserError
+from kerass2s.cli.models import (
+    WINDOW,
+    BatchSize,
+    Model,
+    Pairs,
+    Preset,
+    Source,
+    Target,
+    best_outputs,
+    check_picture_path,
+    columns,
+    decode,
+    is_export,
+    load,
+    log_probability,
+    read,
+    table,
+)
+from kerass2s.cli.searching import LexiconOption, SearchOption, check_search, searches
+from kerass2s.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from kerass2s.confidence import Calibration
@@ -23,15 +39,8 @@ if TYPE_CHECKING:
     from kerass2s.export import Predictor
     from kerass2s.inference import Inference
 
-WINDOW = 1024
 ATTENTION_MAPS = 6
-
-Model = Annotated[str, typer.Argument(help="Preset name, preset directory, SavedModel directory or .onnx file.")]
-Preset = Annotated[str, typer.Argument(metavar="MODEL", help="Preset name or directory.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Sources decoded at once.")]
-Source = Annotated[str | None, typer.Option("--source", metavar="FILE", help="Parallel file of sources.")]
-Target = Annotated[str | None, typer.Option("--target", metavar="FILE", help="Parallel file of targets.")]
-Pairs = Annotated[str | None, typer.Argument(metavar="[FILE]", help="TSV: source<TAB>target[<TAB>other targets].")]
+TREE_BEAMS = 4
 
 
 def register(app: typer.Typer) -> None:
@@ -44,18 +53,10 @@ def register(app: typer.Typer) -> None:
             "predict my_model names.txt --search sample:4,seed=7 --n-best 4",
             "predict my_model words.txt --search beam:5 --lexicon allowed.txt",
             "predict my_model words.txt --confidence   # after `calibrate`",
+            "predict my_model words.txt --attention looked.png --beam-tree beams.png",
         )
         + searches(),
     )(predict)
-    app.command(
-        "evaluate",
-        epilog=examples(
-            "evaluate my_model test.tsv --json",
-            "evaluate out/saved_model/1 --source test.en --target test.de",
-            "evaluate my_model test.tsv --risk-coverage risk.png",
-        )
-        + searches(),
-    )(evaluate)
     app.command(
         "score",
         epilog=examples(
@@ -82,6 +83,9 @@ def predict(
     attention: Annotated[
         str | None, typer.Option("--attention", metavar="PNG", help=f"Draw attention of the first {ATTENTION_MAPS}.")
     ] = None,
+    beam_tree: Annotated[
+        str | None, typer.Option("--beam-tree", metavar="PNG", help="Draw what the search of the first went through.")
+    ] = None,
     confidence: Annotated[
         bool, typer.Option("--confidence", help="Put each output's calibrated confidence in the column after it.")
     ] = False,
@@ -98,13 +102,16 @@ def predict(
     """
     from kerass2s.data import count_lines, stream_sources
 
-    if not _is_export(model):  # one checks the spec by what it holds
+    if not is_export(model):  # one checks the spec by what it holds
         check_search(search)
-    _check_picture(attention)
+    for picture in (attention, beam_tree):
+        check_picture_path(picture)
+    if beam_tree and is_export(model):
+        raise UserError(f"An export shows no steps; draw the tree of the preset it was made from. Received: {model}")
     total = count_lines(file)
-    if search is None and n_best > 1 and not _is_export(model):
+    if search is None and n_best > 1 and not is_export(model):
         search = f"beam:{n_best}"
-    predictor = _load(model, search, lexicon)
+    predictor = load(model, search, lexicon)
     if n_best > predictor.width:
         raise UserError(
             f"--n-best {n_best} needs a search of that width, such as --search beam:{n_best} or sample:{n_best}. "
@@ -112,39 +119,35 @@ def predict(
         )
     calibration = _calibration(model, predictor.search) if confidence else None
     shown: list[tuple[str, Hypothesis]] = []
-    for source, hypotheses in _decode(predictor, stream_sources(file), total, batch_size, window):
-        print(_line(_columns(hypotheses, n_best), scores, calibration), flush=True)
+    sources = _numbered(stream_sources(file), file, predictor)
+    for source, hypotheses in decode(predictor, sources, total, batch_size, window):
+        print(_line(columns(hypotheses, n_best), scores, calibration), flush=True)
         if attention and source.strip() and hypotheses and len(shown) < ATTENTION_MAPS:
             shown.append((source, hypotheses[0]))
+        if beam_tree and source.strip():
+            _draw_tree(beam_tree, predictor, source)
+            beam_tree = None
     if attention:
         _draw(attention, predictor, shown)
 
 
-def _decode(
-    predictor: Predictor, sources: Iterable[str], total: int | None, batch_size: int, window: int = WINDOW
-) -> Iterator[tuple[str, list[Hypothesis]]]:
-    """Yields each source with its hypotheses, in order, as soon as its window is done."""
-    asked, kept = tee(sources)
-    with progress("decoding", total) as advance:
-        for found in zip(kept, predictor.n_best(asked, batch_size=batch_size, window=window), strict=True):
-            yield found
-            advance(1)
+def _numbered(sources: Iterable[str], file: str, predictor: Predictor) -> Iterator[str]:
+    """Yields the sources; one that the model does not take is refused with its line."""
+    for number, source in enumerate(sources, 1):
+        try:
+            predictor.codec.check([source])
+        except DataError as error:
+            raise DataError(f"{file}:{number}: {str(error).partition(': ')[2]}") from error
+        yield source
 
 
 def _calibration(model: str, search: str) -> Calibration:
     """Reads how the outputs of a preset are calibrated."""
     from kerass2s.presets import load_calibration
 
-    if _is_export(model):
+    if is_export(model):
         raise UserError(f"A calibration stands in a preset: predict with the one it was made from. Received: {model}")
     return load_calibration(model, search)
-
-
-def _columns(hypotheses: list[Hypothesis], count: int) -> list[Hypothesis]:
-    """Returns `count` hypotheses; those that do not exist say nothing and score -inf."""
-    from kerass2s.decoding import Hypothesis
-
-    return [*hypotheses[:count], *[Hypothesis("", -math.inf, [], token_scores=[-math.inf])] * (count - len(hypotheses))]
 
 
 def _line(hypotheses: Sequence[Hypothesis], scores: bool, calibration: Calibration | None) -> str:
@@ -153,13 +156,8 @@ def _line(hypotheses: Sequence[Hypothesis], scores: bool, calibration: Calibrati
         if scores:
             column.append(f"{each.score:.6f}")
         if calibration:
-            column.append(f"{calibration.confidence([_log_probability(each)])[0]:.4f}")
+            column.append(f"{calibration.confidence([log_probability(each)])[0]:.4f}")
     return "\t".join(value for column in columns for value in column)
-
-
-def _log_probability(hypothesis: Hypothesis) -> float:
-    """Returns what the model thinks of an output, whatever a length penalty or another ranking made of its score."""
-    return sum(hypothesis.token_scores)
 
 
 def _draw(path: str, predictor: Predictor, shown: Sequence[tuple[str, Hypothesis]]) -> None:
@@ -170,66 +168,13 @@ def _draw(path: str, predictor: Predictor, shown: Sequence[tuple[str, Hypothesis
     save_attention(path, maps)
 
 
-# === evaluate ===
+def _draw_tree(path: str, predictor: Predictor, source: str) -> None:
+    """Draws the beam search of one source: the one that was asked for, or one of a few beams."""
+    from kerass2s.decoding import BeamSearch
+    from kerass2s.plots import beam_tree, save_beam_tree
 
-
-def evaluate(
-    model: Model,
-    file: Pairs = None,
-    search: SearchOption = None,
-    lexicon: LexiconOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    source: Source = None,
-    target: Target = None,
-    curve: Annotated[
-        str | None,
-        typer.Option(
-            "--risk-coverage", metavar="PNG", help="Draw what stays wrong when the least likely are left out."
-        ),
-    ] = None,
-    batch_size: BatchSize = 64,
-) -> None:
-    """Evaluate a model on pairs: error rates, BLEU and chrF against any accepted target."""
-    if not _is_export(model):  # one checks the spec by what it holds
-        check_search(search)
-    _check_picture(curve)
-    pairs = _read(file, source, target)
-    predictor = _load(model, search, lexicon)
-    start = time.perf_counter()
-    best = _best(predictor, pairs, batch_size)
-    seconds = time.perf_counter() - start
-    from kerass2s.evaluation import evaluate_texts
-
-    report = {
-        **evaluate_texts([each.text for each in best], pairs),
-        "seconds": round(seconds, 3),
-        "search": predictor.search,
-    }
-    if curve:
-        report["risk_coverage_area"] = _draw_risk(curve, best, pairs)
-    print(json.dumps(report) if as_json else _table(report))
-
-
-def _best(predictor: Predictor, pairs: Sequence[Pair], batch_size: int) -> list[Hypothesis]:
-    sources = (pair.source for pair in pairs)
-    return [_columns(found, 1)[0] for _, found in _decode(predictor, sources, len(pairs), batch_size)]
-
-
-def _draw_risk(path: str, best: Sequence[Hypothesis], pairs: Sequence[Pair]) -> float:
-    """Draws risk over coverage, the likeliest outputs kept first, and returns the area under the curve."""
-    from kerass2s.confidence import risk_coverage
-    from kerass2s.evaluation import are_right
-    from kerass2s.plots import save_risk_coverage
-
-    found = risk_coverage([_log_probability(each) for each in best], are_right([each.text for each in best], pairs))
-    save_risk_coverage(path, {"by log-probability": found})
-    return found.area
-
-
-def _table(report: dict[str, Any]) -> str:
-    return "\n".join(
-        f"{key:<18} {round(value, 4) if isinstance(value, float) else value}" for key, value in report.items()
-    )
+    search = predictor.strategy if isinstance(predictor.strategy, BeamSearch) else BeamSearch(TREE_BEAMS)
+    save_beam_tree(path, beam_tree(predictor.model, source, search), source)
 
 
 # === score ===
@@ -249,9 +194,9 @@ def score(
     batch_size: BatchSize = 64,
 ) -> None:
     """Print the log-probability (nats) of each given target: a line for each pair, a column for each target."""
-    if _is_export(model):
+    if is_export(model):
         raise UserError(f"An export only searches; score with the preset it was made from. Received: {model}")
-    pairs = _read(file, source, target)
+    pairs = read(file, source, target)
     quiet_tensorflow()
     from kerass2s.presets import load_preset
 
@@ -304,22 +249,22 @@ def calibrate(
 
     `predict --confidence` with the same search then shows it. Doubtful outputs can be sent to a person.
     """
-    if _is_export(model):
+    if is_export(model):
         raise UserError(f"A calibration stands in a preset; calibrate the one it was made from. Received: {model}")
     check_search(search)
-    _check_picture(plot)
-    pairs = _read(file, source, target)
-    predictor = _load(model, search, None)
+    check_picture_path(plot)
+    pairs = read(file, source, target)
+    predictor = load(model, search, None)
     from kerass2s.confidence import Calibration
     from kerass2s.evaluation import are_right
     from kerass2s.presets import save_calibration
 
-    best = _best(predictor, pairs, batch_size)
-    scores, right = [_log_probability(each) for each in best], are_right([each.text for each in best], pairs)
+    best = best_outputs(predictor, pairs, batch_size)
+    scores, right = [log_probability(each) for each in best], are_right([each.text for each in best], pairs)
     calibration = Calibration.fit(scores, right)
     report = _calibrated(calibration, scores, right, plot)
     save_calibration(model, predictor.search, calibration)
-    print(_table(report))
+    print(table(report))
 
 
 def _calibrated(
@@ -341,38 +286,3 @@ def _calibrated(
         **errors,
         "risk_coverage_area": curve.area,
     }
-
-
-# === Shared ===
-
-
-def _read(file: str | None, source: str | None, target: str | None) -> list[Pair]:
-    """Reads FILE, or --source and --target."""
-    from kerass2s.data import read_pairs, read_parallel
-
-    if file is not None and source is None and target is None:
-        return read_pairs(file)
-    if file is None and source is not None and target is not None:
-        return read_parallel(source, target)
-    given = ", ".join(name for name, value in (("FILE", file), ("--source", source), ("--target", target)) if value)
-    raise UserError(f"give FILE, or both --source and --target. Received: {given or 'none of them'}")
-
-
-def _check_picture(path: str | None) -> None:
-    """Refuses what could not be drawn before the work that would be lost."""
-    if path is not None:
-        from kerass2s.plots import check_picture
-
-        check_picture(path)
-
-
-def _is_export(model: str) -> bool:
-    return model.endswith(".onnx") or (Path(model) / "saved_model.pb").is_file()
-
-
-def _load(model: str, search: str | None, lexicon: str | None) -> Predictor:
-    quiet_tensorflow()
-    from kerass2s.export import load_predictor
-
-    predictor = load_predictor(model, search=search)
-    return predictor if lexicon is None else predictor.within(read_lexicon(lexicon, predictor.codec))

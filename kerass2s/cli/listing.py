@@ -61,9 +61,19 @@ def _architectures() -> list[dict[str, Any]]:
 
 def _presets() -> list[dict[str, Any]]:
     quiet_tensorflow()
-    from kerass2s import presets
+    from kerass2s.release import shipped
 
-    return [{"name": name, "about": f"kerass2s predict {name} -"} for name in presets.names()]
+    return [
+        {
+            "name": each.name,
+            "about": f"{each.megabytes:.1f} MB, {each.licence}; {each.data}; {', '.join(each.shown)}",
+            "megabytes": each.megabytes,
+            "licence": each.licence,
+            "data": each.data,
+            "figures": each.figures,
+        }
+        for each in shipped()
+    ]
 
 
 def _recipes() -> list[dict[str, Any]]:

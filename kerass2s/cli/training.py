@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kerass2s.cli.app import examples, quiet_tensorflow, stderr
-from kerass2s.errors import ConfigError, UserError
+from kerass2s.cli.app import examples, hush, quiet_tensorflow, stderr
+from kerass2s.cli.models import check_picture_path
+from kerass2s.errors import ConfigError, TrainingError, UserError
+from kerass2s.recipes.runs import HISTORY, RECIPE, accuracy, best_epoch, history
 
 if TYPE_CHECKING:
     import keras
+    from rich.console import Console
 
     from kerass2s.data import Pair
     from kerass2s.recipes import Recipe
     from kerass2s.seq2seq import Seq2Seq
 
-RECIPE, HISTORY, BACKUP, TOKENIZERS = "recipe.yaml", "history.jsonl", "backup", ("source.spm", "target.spm")
+BACKUP, TOKENIZERS = "backup", ("source.spm", "target.spm")
+BAD_BATCH = "bad_batch.npz"
 MAY_DIFFER = ("epochs",)
 VALIDATED = 2000
+DRAWN = 300
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +38,7 @@ def register(app: typer.Typer) -> None:
         "train",
         epilog=examples(
             "train g2p_luong2015 --out runs/g2p",
+            "train g2p_luong2015 --out runs/g2p --plot runs/g2p.png --tensorboard runs/logs",
             "train my_recipe.yaml --out runs/mine --train train.tsv --dev dev.tsv",
             "train g2p_luong2015 --out runs/g2p --set config.units=256 --set epochs=20 --resume",
         ),
@@ -51,8 +60,17 @@ def quickstart(
     run(Options(out=Path(out), minutes=minutes, words=words))
 
 
+def _recipe_names(incomplete: str) -> list[str]:
+    """Completes a recipe's name in a shell; files it completes by itself."""
+    from kerass2s import recipes
+
+    return [name for name in recipes.names() if name.startswith(incomplete)]
+
+
 def train(
-    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name or a YAML file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A bundled recipe's name or a YAML file.", autocompletion=_recipe_names)
+    ],
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Becomes a preset directory.")],
     train_file: Annotated[str | None, typer.Option("--train", metavar="FILE", help="Training pairs, TSV.")] = None,
     dev_file: Annotated[str | None, typer.Option("--dev", metavar="FILE", help="Validation pairs, TSV.")] = None,
@@ -60,27 +78,109 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in DIR stopped.")] = False,
+    plot: Annotated[
+        str | None, typer.Option("--plot", metavar="PNG", help="Draw the curves, anew after each epoch.")
+    ] = None,
+    tensorboard: Annotated[
+        str | None, typer.Option("--tensorboard", metavar="DIR", help="Write figures and pictures for TensorBoard.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the best epoch as one JSON object.")] = False,
 ) -> None:
     """Train a model as a recipe says. DIR becomes a preset of the epoch that did best on the validation pairs.
 
-    After each epoch the state is saved, so that --resume goes on from there. A line a epoch goes to history.jsonl.
+    After each epoch, and every ten minutes, the state is saved, so that --resume goes on from there as if nothing had
+    been; Ctrl-C and SIGTERM save it too, and end the run. A line an epoch goes to history.jsonl.
     """
+    if quiet:
+        hush(True)
+    check_picture_path(plot)
     from kerass2s import recipes
     from kerass2s.recipes import build
+    from kerass2s.recipes.settling import settle
 
     chosen = recipes.load(recipe, sets or []).with_files(train_file, dev_file)
     pairs, dev = build.load_data(chosen)
+    chosen, said = settle(chosen, pairs)
     quiet_tensorflow()
     build.check(chosen)
     directory = Path(out)
     _claim(directory, chosen, resume)
+    for each in said:
+        stderr().print(each, markup=False, soft_wrap=True)
     model = _model(directory, chosen, pairs)
-    _fit(directory, chosen, model, pairs, dev)
-    best = max(_history(directory), key=_accuracy)
-    print(
-        f"{directory}: epoch {best['epoch'] + 1} is best, word error rate "
-        f"{1 - _accuracy(best):.4f} on {min(len(dev), VALIDATED)} validation pairs"
+    _announce(directory, model, len(pairs), len(dev))
+    pictures = _pictures(directory, dev, plot, tensorboard)
+    with _resumable(directory):
+        _fit(directory, chosen, model, pairs, dev, pictures)
+    best = best_epoch(history(directory))
+    if as_json:
+        print(json.dumps({"preset": str(directory), "n": min(len(dev), VALIDATED), **best}))
+    else:
+        print(
+            f"{directory}: epoch {best['epoch'] + 1} is best, word error rate "
+            f"{1 - accuracy(best):.4f} on {min(len(dev), VALIDATED)} validation pairs"
+        )
+    _advise(directory)
+
+
+# === What is said ===
+
+
+def _announce(directory: Path, model: Seq2Seq, pairs: int, dev: int) -> None:
+    """Says what begins, and where everything goes."""
+    _say(f"{model.architecture}, {model.count_params():,} parameters; {pairs:,} training and {dev:,} validation pairs")
+    _say(
+        f"everything goes into {directory}: the preset of the best epoch, {RECIPE}, {HISTORY}, and {BACKUP}/ to resume"
     )
+
+
+def _advise(directory: Path) -> None:
+    """Says what can be done next."""
+    _say("next:")
+    for line in (
+        f"evaluate {directory} FILE --report {directory}/report",
+        f"predict {directory} -",
+        f"export {directory} {directory}/model.onnx --format onnx",
+    ):
+        _say(f"  kerass2s {line}")
+
+
+@contextmanager
+def _resumable(directory: Path) -> Iterator[None]:
+    """Tells who interrupts a run how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(f"to go on after the last whole epoch: the same command with --resume (--out {directory})")
+        raise
+
+
+def _say(line: str) -> None:
+    stderr().print(line, markup=False, soft_wrap=True)
+
+
+def _pictures(
+    directory: Path, dev: list[Pair], plot: str | None, tensorboard: str | None
+) -> list[keras.callbacks.Callback]:
+    """Returns what draws the training while it runs."""
+    import keras
+
+    found = []
+    if plot:
+        from kerass2s.plots import save_training
+
+        redraw = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: save_training(plot, history(directory))
+        )
+        found.append(redraw)
+    if tensorboard:
+        from kerass2s.plots import TensorBoardPictures
+
+        found.append(TensorBoardPictures(tensorboard, dev[:DRAWN]))
+        found.append(keras.callbacks.TensorBoard(tensorboard))
+        _say(f"to see it: tensorboard --logdir {tensorboard}")
+    return found
 
 
 # === Directory ===
@@ -115,23 +215,6 @@ def _same(file: Path, recipe: Recipe) -> None:
         )
 
 
-def _history(directory: Path) -> list[dict[str, Any]]:
-    """Returns one entry an epoch; a line cut short by a kill is left out."""
-    file = directory / HISTORY
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    entries = []
-    for line in lines:
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
-    return entries
-
-
-def _accuracy(entry: dict[str, Any]) -> float:
-    return entry["val_free_sequence_accuracy"]
-
-
 # === Training ===
 
 
@@ -151,60 +234,98 @@ def _model(directory: Path, recipe: Recipe, pairs: list[Pair]) -> Seq2Seq:
     return build.build_model(recipe, *tokenizers)
 
 
-def _fit(directory: Path, recipe: Recipe, model: Seq2Seq, pairs: list[Pair], dev: list[Pair]) -> None:
-    import keras
-
+def _fit(
+    directory: Path,
+    recipe: Recipe,
+    model: Seq2Seq,
+    pairs: list[Pair],
+    dev: list[Pair],
+    pictures: list[keras.callbacks.Callback],
+) -> None:
+    from kerass2s.cli.watching import Watch
     from kerass2s.decoding import parse_search
     from kerass2s.recipes import build
-    from kerass2s.training import FreeRunningValidation
+    from kerass2s.training import Checkpoints, FiniteLoss, FreeRunningValidation, Interrupted
 
-    model.fit(
-        [pair[:2] for pair in pairs],
-        validation_data=[pair[:2] for pair in dev[:VALIDATED]],
-        batching=build.batching(recipe),
-        epochs=recipe.epochs,
-        seed=recipe.seed,
-        curriculum=build.curriculum(recipe),
-        verbose=0,
-        callbacks=[
-            *build.decay_callbacks(recipe),
-            *build.averaged(
-                recipe,
-                [
-                    FreeRunningValidation(dev[:VALIDATED], parse_search(recipe.search)),
-                    _journal(directory),
-                    *build.stopping_callbacks(recipe),
+    stopping = build.stopping_callbacks(recipe)
+    checkpoints = Checkpoints(directory / BACKUP / "state", stopping)
+    standing = checkpoints.restore(model)
+    _forget(directory, standing.epoch if standing else 0)
+    if checkpoints.stopped():
+        return
+    console = stderr()
+    measured = [
+        FreeRunningValidation(dev[:VALIDATED], parse_search(recipe.search)),
+        _journal(directory, console),
+        *pictures,
+        *stopping,
+    ]
+    watch = Watch(console, recipe.epochs)
+    try:
+        with checkpoints.heeding_signals():
+            model.fit(
+                [pair[:2] for pair in pairs],
+                validation_data=[pair[:2] for pair in dev[:VALIDATED]],
+                batching=build.batching(recipe),
+                epochs=recipe.epochs,
+                seed=recipe.seed,
+                curriculum=build.curriculum(recipe),
+                standing=standing,
+                verbose=0,
+                callbacks=[
+                    watch,
+                    *build.decay_callbacks(recipe),
+                    FiniteLoss(directory / BAD_BATCH),
+                    *build.averaged(recipe, measured),
+                    checkpoints,
                 ],
-            ),
-            keras.callbacks.BackupAndRestore(str(directory / BACKUP), double_checkpoint=True, delete_checkpoint=False),
-        ],
-    )
+            )
+    except Interrupted as interrupted:
+        console.print(f"{interrupted}; the state is saved, and --resume goes on from there")
+        raise typer.Exit(128 + interrupted.signal) from interrupted
+    finally:
+        watch.close()
 
 
-def _journal(directory: Path) -> keras.callbacks.Callback:
+def _forget(directory: Path, epoch: int) -> None:
+    """Leaves out of the history what the checkpoint knows nothing of: the run comes by those epochs again."""
+    from kerass2s.files import write_bytes
+
+    kept = [json.dumps(entry) + "\n" for entry in history(directory) if entry["epoch"] < epoch]
+    write_bytes(directory / HISTORY, "".join(kept).encode("utf-8"))
+
+
+def _journal(directory: Path, console: Console) -> keras.callbacks.Callback:
     """Returns what writes a line an epoch, keeps the best epoch as the preset, and shows both on stderr."""
     import keras
 
-    console = stderr()
-    past = _history(directory)
-    best = max((_accuracy(entry) for entry in past), default=-1.0)
+    past = history(directory)
+    best = max((accuracy(entry) for entry in past), default=-1.0)
 
     class Journal(keras.callbacks.Callback):
         def __init__(self) -> None:
             super().__init__()
             self.best = best
 
+        def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+            self.begun = time.monotonic()
+
         def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
             entry = {"epoch": epoch, **{key: float(value) for key, value in (logs or {}).items()}}
-            with (directory / HISTORY).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-            better = _accuracy(entry) > self.best
-            if better:
-                self.best = _accuracy(entry)
-                self.model.save_to_preset(directory)
+            entry["seconds"] = round(time.monotonic() - self.begun, 1)
+            better = accuracy(entry) >= self.best  # of equals the later, which the decay has brought nearer its goal
+            try:
+                with (directory / HISTORY).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(entry) + "\n")
+                if better:
+                    self.best = accuracy(entry)
+                    self.model.save_to_preset(directory)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise TrainingError(f"{directory}: cannot be written to: {reason}. Received: {directory}") from error
             console.print(
                 f"epoch {epoch + 1}: loss {entry['loss']:.4f}, validation loss {entry['val_loss']:.4f}, "
-                f"word error rate {1 - _accuracy(entry):.4f}{', saved' if better else ''}"
+                f"word error rate {1 - accuracy(entry):.4f}{', saved' if better else ''}"
             )
 
     return Journal()

@@ -72,8 +72,8 @@ class Codec(Protocol):
 
     # === Requests, outside the graph ===
 
-    def check(self, sources: Any) -> None:
-        """Refuse what is no list of sources, with a ConfigError."""
+    def check(self, sources: Any, first: int = 0) -> None:
+        """Refuse what is no list of sources, with a UserError; `first` is the number of its first one."""
         ...
 
     def request(self, sources: Sequence[Any]) -> dict[str, tf.Tensor]:

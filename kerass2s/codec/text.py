@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.data import Batching, BucketByExamples, Pair, batches, to_dataset
+from kerass2s.data.columns import with_named_sides
 from kerass2s.data.curriculum import Pace
 from kerass2s.data.pipeline import Tokenize, count, with_end
 from kerass2s.decoding import GreedySearch, Hypothesis, Rollout
@@ -19,7 +20,12 @@ from kerass2s.errors import ConfigError, DataError
 from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
 from kerass2s.training import Perplexity, SequenceAccuracy, TokenAccuracy, TokenCrossentropy
 
-__all__ = ["TextCodec", "TextTargets", "counted", "need_tokenizer"]
+__all__ = ["LONGEST_TEXT", "TextCodec", "TextTargets", "counted", "need_tokenizer"]
+
+LONGEST_TEXT = 10_000
+"""The most characters of a source: what a model holds in memory of one grows with its length."""
+SHOWN = 60
+"""How many characters of what was received stand in a message."""
 
 
 def need_tokenizer(architecture: str, side: str, tokenizer: Any) -> SentencePieceTokenizer:
@@ -194,9 +200,13 @@ class TextCodec(TextTargets):
     def batches(self, data: Any, batching: Batching | None, seed: int | None, pace: Pace | None = None) -> Any:
         """Turn pairs of strings into batches, shuffled if there is a seed; leave anything else to Keras.
 
+        A table whose columns are named "source" and "target" is pairs, too; see `kerass2s.data.columns`.
+
         Raises:
             ConfigError: there are no pairs.
+            DataError: a table has no such columns.
         """
+        data = with_named_sides(data)
         if isinstance(data, Sequence) and not data:
             raise ConfigError(f"There is nothing to train or evaluate on. Received: {data!r}")
         if isinstance(data, Sequence) and len(data[0]) >= 2 and isinstance(data[0][0], str):
@@ -215,14 +225,17 @@ class TextCodec(TextTargets):
 
     # === Requests ===
 
-    def check(self, sources: Any) -> None:
-        """Refuse what is not a list of texts.
+    def check(self, sources: Any, first: int = 0) -> None:
+        """Refuse what is not a list of texts that can be read; `first` is the number of its first one.
 
         Raises:
             ConfigError: `sources` is a single string.
+            DataError: one of them is no text, holds a lone surrogate, or has more than `LONGEST_TEXT` characters.
         """
         if isinstance(sources, str):
-            raise ConfigError(f"Give a list of texts, not one text. Received: {sources!r}")
+            raise ConfigError(f"Give a list of texts, not one text. Received: {sources[:SHOWN]!r}")
+        for index, text in enumerate(sources, first):
+            _check_text(text, index)
 
     def request(self, sources: Sequence[str]) -> dict[str, tf.Tensor]:
         """Make a request of some texts."""
@@ -309,6 +322,23 @@ class TextCodec(TextTargets):
         spelled = tf.where(ids < self.target_size, own, copied)
         spelled = tf.ragged.boolean_mask(spelled, self.target_tokenizer.spelled(ids))
         return tf.reshape(self.target_tokenizer.detokenize_pieces(spelled), [rows, beams])
+
+
+def _check_text(text: Any, index: int) -> None:
+    if not isinstance(text, str):
+        raise DataError(f"Source {index}: must be a text. Received: {type(text).__name__} {str(text)[:SHOWN]!r}")
+    if len(text) > LONGEST_TEXT:
+        raise DataError(
+            f"Source {index}: a text has at most {LONGEST_TEXT:,} characters; cut it into sentences or paragraphs. "
+            f"Received: {len(text):,}"
+        )
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"Source {index}: must be valid Unicode, without lone surrogates. "
+            f"Received: {text[max(error.start - 10, 0) : error.start + 10]!r}"
+        ) from error
 
 
 def _is_text(data: Any) -> bool:

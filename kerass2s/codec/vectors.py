@@ -43,13 +43,14 @@ class VectorSources:
 
     # === Requests ===
 
-    def check(self, sources: Any) -> None:
-        """Refuse what is not a list of arrays [S, N]; S may be 0.
+    def check(self, sources: Any, first: int = 0) -> None:
+        """Refuse what is not a list of arrays [S, N]; S may be 0. `first` is the number of its first one.
 
         Raises:
             DataError: one of them is no such array, or a value in it is not finite.
         """
-        self.rows(sources)
+        for index, source in enumerate(sources, first):
+            as_vectors(source, self.source_size, f"source {index}")
 
     def rows(self, sources: Sequence[Any]) -> list[np.ndarray]:
         """Make the encoder's row of each source, float32 [S, N]."""

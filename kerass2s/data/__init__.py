@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from kerass2s.data.columns import pairs_of
 from kerass2s.data.readers import Pair, count_lines, read_pairs, read_parallel, read_sources, stream_sources
 from kerass2s.data.split import split_of, split_pairs
 
@@ -21,6 +22,7 @@ __all__ = [
     "ShortFirst",
     "batches",
     "count_lines",
+    "pairs_of",
     "read_pairs",
     "read_parallel",
     "read_sources",

@@ -73,12 +73,15 @@ class ShortFirst:
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """A curriculum, and what tells where training stands in it.
+    """Where training stands, which the order of the pairs and a curriculum depend on; asked as each epoch begins.
 
     Attributes:
-        curriculum: what each step may draw from.
-        begin: returns the batches trained on so far; called at the beginning of each epoch.
+        curriculum: what each step may draw from; None for all.
+        begin: returns the batches trained on so far.
+        epoch: returns the number of the epoch, so that a run that goes on has the orders of one that was never cut
+            short; None counts the iterations.
     """
 
-    curriculum: ShortFirst
+    curriculum: ShortFirst | None
     begin: Callable[[], int]
+    epoch: Callable[[], int] | None = None

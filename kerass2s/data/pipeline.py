@@ -155,16 +155,16 @@ def batches(
         source_tokenizer: for the sources; with sampling, each epoch sees other segmentations.
         target_tokenizer: for the targets, likewise.
         batching: `BucketByExamples` or `BucketByTokens`.
-        shuffle_seed: each epoch has another order of pairs and of batches, and every run with this seed (and with the
-            same `tf.random.set_seed`, if there is one) has the same orders. None gives one bucket after the other,
-            each in the order of the pairs.
+        shuffle_seed: each epoch has another order of pairs and of batches, which this seed and the epoch's number
+            decide (and `tf.random.set_seed`, if there is one). None gives one bucket after the other, each in the order
+            of the pairs.
         shuffle_buffer: how many pairs are shuffled and bucketed together, rounded up to whole chunks of 1024.
         cache: keep the ids (with sampling: the strings) in memory after the first epoch.
         max_length: drop pairs with a side of more ids than this, END counted, and log how many; the dataset must then
             be finite, for it is counted first. None drops none.
         tokenize: makes the ids of a chunk of pairs, where those of one side depend on the other. None: each tokenizer
             makes those of its side.
-        pace: which pairs are drawn from at which step; None for all at all steps. See `bucketed`.
+        pace: where training stands; None for the first epoch in the first iteration. See `bucketed`.
 
     Raises:
         ConfigError: if `shuffle_buffer` or `max_length` is below 1.
@@ -198,17 +198,29 @@ def bucketed(
         join: makes a batch of the sources and the labels that were chosen for it.
         shuffle_seed: as in `batches`.
         pool: how many chunks are shuffled and bucketed together.
-        pace: which pairs are drawn from at which step; the shortest are sought in each pool. The batches are then as
-            many as one pass over all pairs makes, and each iteration asks the pace anew where training stands.
+        pace: where training stands, which each iteration asks anew: it has the order of that epoch. With a curriculum
+            it says which pairs are drawn from at which step; the shortest are sought in each pool, and the batches are
+            then as many as one pass over all pairs makes.
     """
-    pools = _pools(chunks, pool, shuffle_seed)
+    pools = _Pools(chunks, pool, shuffle_seed)
     cut = _Cut(batching, join, shuffle=shuffle_seed is not None)
-    whole = pools.flat_map(cut).prefetch(tf.data.AUTOTUNE)
-    if pace is None:
+    epoch = _asked(pace.epoch if pace and pace.epoch else itertools.count().__next__)
+    whole = epoch.flat_map(lambda number: pools(number, 0).flat_map(cut)).prefetch(tf.data.AUTOTUNE)
+    if pace is None or pace.curriculum is None:
         return whole
     size = count(whole)
-    paced = _paced(pools, cut, pace).flat_map(cut).take(size)
+    paced = _paced(pools, epoch, cut, pace).flat_map(cut).take(size)
     return paced.apply(tf.data.experimental.assert_cardinality(size)).prefetch(tf.data.AUTOTUNE)
+
+
+def _asked(number: Callable[[], int]) -> tf.data.Dataset:
+    """One element, int64 [], which is asked for when an iteration begins.
+
+    And in Python: the count of updates may lie on a device that tf.data cannot reach.
+    """
+    return tf.data.Dataset.from_tensors(0).map(
+        lambda _: tf.ensure_shape(tf.numpy_function(lambda: np.int64(number()), [], tf.int64), [])
+    )
 
 
 def count(batched: tf.data.Dataset) -> int:
@@ -260,18 +272,48 @@ def _drop_longer(chunks: tf.data.Dataset, max_length: int) -> tf.data.Dataset:
 # === Pools and batches ===
 
 
-def _pools(chunks: tf.data.Dataset, size: int, seed: int | None) -> tf.data.Dataset:
-    """Joins `size` chunks, taken at random if there is a seed, to (sources [N, None], labels [N, None], seed [])."""
-    if seed is None:
-        seeds = tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)).repeat()
-    else:
-        chunks = chunks.shuffle(size, seed=seed, reshuffle_each_iteration=True)
-        seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-    pools = chunks.batch(size).map(lambda sources, labels: (sources.merge_dims(0, 1), labels.merge_dims(0, 1)))
-    return tf.data.Dataset.zip(pools, seeds).map(lambda pool, pool_seed: (*pool, pool_seed)).prefetch(1)
+@dataclasses.dataclass(frozen=True)
+class _Pools:
+    """Chunks joined by `size`, at random if there is a seed, to (sources [N, None], labels [N, None], seed [])."""
+
+    chunks: tf.data.Dataset
+    size: int
+    seed: int | None
+
+    def __call__(self, epoch: tf.Tensor, turn: tf.Tensor | int) -> tf.data.Dataset:
+        """One pass, whose order the seed and two numbers decide: the epoch, and which pass of it this is."""
+        chunks, seeds = self.chunks, tf.data.Dataset.from_tensors(tf.constant(0, tf.int64)).repeat()
+        if self.seed is not None:
+            key = tf.random.fold_in(tf.random.fold_in([self.seed, 0], epoch), turn)
+            chunks = _shuffled(chunks, self.size, tf.random.stateless_uniform([2], key, None, None, tf.int64))
+            seeds = tf.data.Dataset.counter().map(lambda number: _drawn(tf.random.fold_in(key, number)))
+        pools = chunks.batch(self.size).map(lambda sources, labels: (sources.merge_dims(0, 1), labels.merge_dims(0, 1)))
+        return tf.data.Dataset.zip(pools, seeds).map(lambda pool, pool_seed: (*pool, pool_seed)).prefetch(1)
 
 
-def _paced(pools: tf.data.Dataset, cut: _Cut, pace: Pace) -> tf.data.Dataset:
+def _drawn(key: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform([], key, None, None, tf.int64)
+
+
+def _shuffled(chunks: tf.data.Dataset, size: int, seeds: tf.Tensor) -> tf.data.Dataset:
+    """Chunks through a buffer of `size`, in the order of seeds int64 [2] that are computed in the graph.
+
+    `Dataset.shuffle` has no place for both, and fails on one if `tf.random.set_seed` was given 0.
+    """
+    ragged = [None, None]  # each side is one variant to tf.data
+    shuffled = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(chunks),
+        buffer_size=size,
+        seed=seeds[0],
+        seed2=seeds[1],
+        output_types=[tf.variant for _ in ragged],
+        output_shapes=ragged,
+        reshuffle_each_iteration=False,
+    )
+    return tf.data.experimental.from_variant(shuffled, chunks.element_spec)
+
+
+def _paced(pools: _Pools, epoch: tf.data.Dataset, cut: _Cut, pace: Pace) -> tf.data.Dataset:
     """Passes over the pools without end, each pool left with the pairs that the step it begins at may draw from."""
 
     def allow(step: tf.Tensor, pool: tuple[tf.RaggedTensor, tf.RaggedTensor, tf.Tensor]) -> tuple[tf.Tensor, tuple]:
@@ -280,11 +322,10 @@ def _paced(pools: tf.data.Dataset, cut: _Cut, pace: Pace) -> tf.data.Dataset:
         sources, labels = tf.gather(sources, rows), tf.gather(labels, rows)
         return step + cut.count(sources, labels), (sources, labels, seed)
 
-    # Asked when an iteration begins, and in Python: the count of updates may lie on a device that tf.data cannot reach.
-    begin = tf.data.Dataset.from_tensors(0).map(
-        lambda _: tf.ensure_shape(tf.numpy_function(lambda: np.int64(pace.begin()), [], tf.int64), [])
-    )
-    return begin.flat_map(lambda step: pools.repeat().scan(step, allow))
+    def passes(number: tf.Tensor, step: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.counter().flat_map(lambda turn: pools(number, turn)).scan(step, allow)
+
+    return tf.data.Dataset.zip(epoch, _asked(pace.begin)).flat_map(passes)
 
 
 @dataclasses.dataclass(frozen=True)

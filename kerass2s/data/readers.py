@@ -16,6 +16,8 @@ from kerass2s.errors import DataError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SHOWN = 60
+LONGEST_LINE = 1 << 22
+"""Bytes: a line that is longer is refused before all of it is read."""
 
 
 class Pair(NamedTuple):
@@ -35,8 +37,8 @@ def read_pairs(path: str | os.PathLike[str]) -> list[Pair]:
     """Reads a TSV file (`.gz` too): `source<TAB>target[<TAB>other accepted targets]`, a pair a line.
 
     Raises:
-        DataError: if the file is missing, empty, binary, not UTF-8 or a broken gzip file, or a line has no tab or an
-            empty side; the message names the file and the line.
+        DataError: if the file is missing, empty, binary, not UTF-8 or a broken gzip file, or a line has no tab, an
+            empty side or more than `LONGEST_LINE` bytes; the message names the file and the line.
     """
     return [_pair(path, number, line) for number, line in _some_lines(path)]
 
@@ -62,7 +64,8 @@ def read_sources(path: str | os.PathLike[str]) -> list[str]:
     a line, and nothing but a line feed (with a carriage return before it, if any) ends one.
 
     Raises:
-        DataError: if the file is missing, empty, binary, not UTF-8 or a broken gzip file.
+        DataError: if the file is missing, empty, binary, not UTF-8 or a broken gzip file, or a line has more than
+            `LONGEST_LINE` bytes.
     """
     return list(stream_sources(path))
 
@@ -103,7 +106,9 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with _open(path) as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):
+                if len(line) > LONGEST_LINE:
+                    raise _error(path, number, f"a line has at most {LONGEST_LINE:,} bytes", line[:_SHOWN])
                 yield number, _decoded(path, number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise _error(path, number + 1, "broken gzip file", str(error)) from error

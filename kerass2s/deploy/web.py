@@ -9,18 +9,21 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from kerass2s.decoding import BeamSearch
 from kerass2s.deploy.folder import find_onnx, named
 from kerass2s.errors import ExportError
-from kerass2s.export.describe import file_digest, read_onnx
+from kerass2s.export.describe import read_onnx
 from kerass2s.export.manifest import onnx_files
 from kerass2s.export.onnx import export_onnx
+from kerass2s.files import MEBIBYTE, digest
 from kerass2s.presets import load_preset
 
 PAGE = Path(__file__).parent / "web"
+LARGEST = 256 * MEBIBYTE
 RUNTIME_VERSION = "1.30.0"
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 """The files of the npm package onnxruntime-web that the page runs; they are not part of this package."""
@@ -96,7 +99,7 @@ def _listed(file: Path, examples: list[str]) -> dict[str, object]:
 def _set_version(place: Path) -> None:
     """Writes a digest of all files into the service worker: a browser takes a page as new when that file changes."""
     files = sorted(path for path in place.rglob("*") if path.is_file())
-    version = hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()[:16]
+    version = hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()[:16]
     service_worker = place / "service-worker.js"
     text = service_worker.read_text("utf-8")
     service_worker.write_text(text.replace('"unversioned"', f'"{version}"', 1), "utf-8")
@@ -169,8 +172,23 @@ def _fetch_runtime(place: Path) -> None:
     if done.returncode:
         raise ExportError(f"npm could not bring {package}. {help}. Received: {done.stderr.strip()[-300:]}")
     (packed,) = place.glob("*.tgz")
-    (place / "dist").mkdir()
-    with tarfile.open(packed) as archive:
-        for name in RUNTIME:
-            with archive.extractfile(f"package/dist/{name}") as inside, (place / "dist" / name).open("wb") as target:
-                shutil.copyfileobj(inside, target)
+    unpack(packed, place / "dist")
+
+
+def unpack(packed: Path, place: Path) -> None:
+    """Unpacks the files that the page needs, and nothing else, whatever the archive says where they go.
+
+    Raises:
+        ExportError: it is no such archive, or one of them is missing, a link, or too large.
+    """
+    place.mkdir()
+    try:
+        with tarfile.open(packed) as archive:
+            for name in RUNTIME:
+                member = archive.getmember(f"package/dist/{name}")
+                if not member.isreg() or member.size > LARGEST:
+                    raise ExportError(f"{packed}: must be a plain file. Received: {member.name}, {member.size:,} bytes")
+                with archive.extractfile(member) as inside, (place / name).open("wb") as target:
+                    shutil.copyfileobj(inside, target)
+    except (tarfile.TarError, KeyError, EOFError, zlib.error) as error:
+        raise ExportError(f"{packed}: not the package onnxruntime-web. Received: {error}") from error

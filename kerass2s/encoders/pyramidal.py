@@ -10,6 +10,7 @@ from keras import ops
 from kerass2s.context import SUMMARIES
 from kerass2s.dropout import Dropping
 from kerass2s.elements import Elements
+from kerass2s.fused import LSTM
 
 __all__ = ["JoinPairs", "PyramidalEncoder"]
 
@@ -58,7 +59,7 @@ class PyramidalEncoder(keras.Model):
         dropping = Dropping.of(dropout)
         options = {"return_sequences": True, "recurrent_dropout": dropping.recurrent}
         stack = [
-            keras.layers.Bidirectional(keras.layers.LSTM(units, **options, name=f"lstm_{i}"), name=f"bidirectional_{i}")
+            keras.layers.Bidirectional(LSTM(units, **options, name=f"lstm_{i}"), name=f"bidirectional_{i}")
             for i in range(layers + 1)
         ]
         dropouts = [dropping.reader(f"dropout_{i}") for i in range(layers + 1)]

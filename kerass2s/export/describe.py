@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import importlib
 import json
 import zlib
@@ -19,11 +18,15 @@ from kerass2s.codec import Codec
 from kerass2s.decoding import Lexicon, Search, parse_search, search_spec
 from kerass2s.ensemble import codec_owner
 from kerass2s.errors import ExportError, UserError
+from kerass2s.export.foreign import refuse_foreign, refuse_foreign_graph
 from kerass2s.export.graph import inputs_spec
+from kerass2s.files import MEBIBYTE, SEAL, digest, inside, read_bytes, read_json, seal, sealed, write_json
 from kerass2s.inference import Inference
-from kerass2s.text import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
+from kerass2s.text import END_ID, LARGEST_TOKENIZER, PAD_ID, START_ID, UNKNOWN_ID, SentencePieceTokenizer
 
 FORMAT = "2"
+LARGEST = 2048 * MEBIBYTE
+"""Bytes of a file that is read whole; no protocol buffer, and so no ONNX file, can have more."""
 SAVED_MODEL_DESCRIPTION = Path("assets.extra", "kerass2s.json")
 
 
@@ -150,27 +153,27 @@ def packed(content: bytes) -> str:
 
 def unpacked(text: str) -> bytes:
     """Returns the bytes that were `packed`."""
-    return zlib.decompress(base64.b64decode(text, validate=True))
+    inflating = zlib.decompressobj()
+    content = inflating.decompress(base64.b64decode(text, validate=True), LARGEST_TOKENIZER)
+    if not inflating.eof:
+        raise ValueError(f"a tokenizer of more than {LARGEST_TOKENIZER:,} bytes, or a part of one")
+    return content
 
 
 # === Where exports keep it ===
 
 
-def sealed(description: dict[str, str], content: bytes = b"") -> dict[str, str]:
-    """Returns the description with `sha256` over itself and the content it goes with."""
-    description = {key: value for key, value in description.items() if key != "sha256"}
-    text = json.dumps(description, sort_keys=True).encode()
-    return {**description, "sha256": hashlib.sha256(text + content).hexdigest()}
-
-
 def _check_seal(path: Path, description: dict[str, str], content: bytes = b"") -> None:
-    if "sha256" not in description:
+    if SEAL not in description:
         raise ExportError(f"{path}: damaged, or not an export that kerass2s wrote. Received: no checksum")
-    if sealed(description, content) != description:
-        raise ExportError(f"{path}: damaged, its checksum does not fit. Received: {description['sha256']}")
-    if description["format"] != FORMAT:
+    if seal(description, content) != description[SEAL]:
+        raise ExportError(f"{path}: damaged, its checksum does not fit. Received: {description[SEAL]}")
+    if not all(isinstance(value, str) for value in description.values()):
+        raise ExportError(f"{path}: not a description, whose values are texts. Received: {sorted(description)}")
+    if description.get("format") != FORMAT:
         raise ExportError(
-            f"{path}: this version reads format {FORMAT}; export the preset again. Received: {description['format']!r}"
+            f"{path}: this version reads format {FORMAT}; export the preset again. "
+            f"Received: {description.get('format')!r}"
         )
 
 
@@ -178,29 +181,44 @@ def read_saved_model_description(path: str | Path) -> dict[str, str]:
     """Reads the description of a SavedModel directory, and checks each of its files against it.
 
     Raises:
-        ExportError: it is not a kerass2s export, or a file is missing or damaged.
+        ExportError: it is not a kerass2s export, a file is missing or damaged, or it has what no export has; see
+            `refuse_foreign_graph`.
     """
     path = Path(path)
-    try:
-        description = dict(json.loads((path / SAVED_MODEL_DESCRIPTION).read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ExportError(f"{path}: not a SavedModel that kerass2s wrote. Received: {first_line(error)}") from error
+    if not (path / SAVED_MODEL_DESCRIPTION).exists():
+        raise ExportError(
+            f"{path}: not a SavedModel that kerass2s wrote. Received: a directory without {SAVED_MODEL_DESCRIPTION}"
+        )
+    description = read_json(inside(path, SAVED_MODEL_DESCRIPTION.as_posix(), ExportError), LARGEST, ExportError)
     _check_seal(path, description)
-    for name, digest in json.loads(description["files"]).items():
-        if not (path / name).is_file():
+    listed = _listed(path, description)
+    for name, found in listed.items():
+        if not inside(path, name, ExportError).exists():
             raise ExportError(f"{path}: a file of the SavedModel is missing. Received: {name}")
-        if file_digest(path / name) != digest:
+        if digest(path / name, ExportError) != found:
             raise ExportError(f"{path}: a file of the SavedModel is damaged. Received: {name}")
+    # What stands in assets.extra is a user's own; anywhere else TensorFlow could take it for a part of the model.
+    for name in (file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()):
+        if name not in listed and not name.startswith("assets.extra/"):
+            raise ExportError(f"{path}: a file that is no part of the SavedModel. Received: {name}")
+    refuse_foreign_graph(path)
     return description
+
+
+def _listed(path: Path, description: dict[str, str]) -> dict[str, str]:
+    """Returns the files that a description names, with their checksums."""
+    try:
+        return {str(name): str(found) for name, found in json.loads(description["files"]).items()}
+    except (KeyError, ValueError, AttributeError, RecursionError) as error:
+        raise ExportError(f"{path}: does not say of what files it is. Received: {first_line(error)}") from error
 
 
 def write_saved_model_description(path: Path, description: dict[str, str]) -> None:
     """Writes the description into a complete SavedModel directory, with the SHA-256 of each file there."""
-    files = {file.relative_to(path).as_posix(): file_digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
-    text = json.dumps(sealed({**description, "files": json.dumps(files)}), indent=2, ensure_ascii=False)
+    files = {file.relative_to(path).as_posix(): digest(file) for file in sorted(path.rglob("*")) if file.is_file()}
     target = path / SAVED_MODEL_DESCRIPTION
     target.parent.mkdir(exist_ok=True)
-    target.write_text(text + "\n", "utf-8")
+    write_json(target, sealed({**description, "files": json.dumps(files)}))
 
 
 def read_onnx(path: str | Path) -> tuple[Any, dict[str, str]]:
@@ -208,17 +226,23 @@ def read_onnx(path: str | Path) -> tuple[Any, dict[str, str]]:
 
     Raises:
         UserError: there is no such file.
-        ExportError: it is damaged, or not a kerass2s export.
+        ExportError: it is damaged, not a kerass2s export, or has what no export has; see `refuse_foreign`.
     """
     onnx = needed("onnx", "onnx")
     path = Path(path)
     if not path.is_file():
         raise UserError(f"No such ONNX file. Received: {str(path)!r}")
+    content = read_bytes(path, LARGEST, ExportError)
     try:
-        model = onnx.load_model(path)
+        # Of a path, `load_model` would also read what files the model names beside itself.
+        model = onnx.load_model_from_string(content)
+        described = {entry.key: entry.value for entry in model.metadata_props}
+        _check_seal(path, described, onnx_content(model))
+    except UserError:
+        raise
     except Exception as error:  # protobuf's class, which differs between its implementations
         raise ExportError(f"{path}: damaged, or not an ONNX file. Received: {first_line(error)}") from error
-    _check_seal(path, {entry.key: entry.value for entry in model.metadata_props}, onnx_content(model))
+    refuse_foreign(model, path)
     return model, onnx_description(model)
 
 
@@ -227,8 +251,8 @@ def onnx_description(model: Any) -> dict[str, str]:
     description = {entry.key: entry.value for entry in model.metadata_props}
     held = [node for node in model.graph.node if node.op_type == "SentencepieceTokenizer"]
     if held and "source_sentencepiece" not in description:
-        (content,) = (attribute.s for attribute in held[0].attribute if attribute.name == "model")
-        description["source_sentencepiece"] = packed(content)
+        contents = [attribute.s for attribute in held[0].attribute if attribute.name == "model"]
+        description["source_sentencepiece"] = packed(b"".join(contents))
     return description
 
 
@@ -242,12 +266,6 @@ def write_onnx_description(model: Any, description: dict[str, str]) -> None:
 def onnx_content(model: Any) -> bytes:
     """Returns the bytes of an ONNX model's graph, weights included, that its checksum covers."""
     return model.graph.SerializeToString(deterministic=True)
-
-
-def file_digest(path: Path) -> str:
-    """Returns the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def first_line(error: BaseException) -> str:

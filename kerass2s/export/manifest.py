@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kerass2s.errors import ExportError
-from kerass2s.export.describe import file_digest, first_line, read_onnx, read_saved_model_description
+from kerass2s.export.describe import read_onnx, read_saved_model_description
 from kerass2s.export.steps import ENCODER, STEP
+from kerass2s.files import MEBIBYTE, digest, inside, read_json, write_json
 
 MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 64 * MEBIBYTE
 SPECIAL_IDS = ("pad_id", "unknown_id", "start_id", "end_id")
 VERSIONS = (
     "kerass2s_version",
@@ -45,20 +47,24 @@ def write_manifest(directory: str | os.PathLike[str]) -> dict[str, Any]:
         ExportError: the directory holds no export, or one that is damaged.
     """
     directory = Path(directory)
-    described = {path: read_saved_model_description(path) for path in saved_models(directory)}
-    parts = [part / name for part in onnx_steps(directory) for name in (ENCODER, STEP)]
-    described |= {path: read_onnx(path)[1] for path in [*onnx_files(directory), *parts]}
-    if not described:
+    interfaces = _interfaces(directory)
+    if not interfaces:
         raise ExportError(f"No saved_model/VERSION and no .onnx file in the directory. Received: {str(directory)!r}")
     manifest = {
         "format": 1,
-        "exports": {path.relative_to(directory).as_posix(): _interface(text) for path, text in described.items()},
-        "sha256": {name: file_digest(directory / name) for name in _files(directory)},
+        "exports": interfaces,
+        "sha256": {name: digest(directory / name) for name in _files(directory)},
     }
-    made = directory / f".{MANIFEST}"
-    made.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(made, directory / MANIFEST)
+    write_json(directory / MANIFEST, manifest)
     return manifest
+
+
+def _interfaces(directory: Path) -> dict[str, Any]:
+    """Returns what each export of a directory says of its interface, by its place there."""
+    described = {path: read_saved_model_description(path) for path in saved_models(directory)}
+    parts = [part / name for part in onnx_steps(directory) for name in (ENCODER, STEP)]
+    described |= {path: read_onnx(path)[1] for path in [*onnx_files(directory), *parts]}
+    return {path.relative_to(directory).as_posix(): _interface(text) for path, text in described.items()}
 
 
 def _interface(description: dict[str, str]) -> dict[str, Any]:
@@ -75,24 +81,29 @@ def _interface(description: dict[str, str]) -> dict[str, Any]:
 
 
 def _files(directory: Path) -> list[str]:
-    names = (file.relative_to(directory).as_posix() for file in directory.rglob("*") if file.is_file())
-    return sorted(name for name in names if name not in (MANIFEST, f".{MANIFEST}"))
+    """Returns the names of all files, each checked to lie in the directory."""
+    names = (file.relative_to(directory).as_posix() for file in directory.rglob("*") if not file.is_dir())
+    return sorted(name for name in names if name != MANIFEST and inside(directory, name, ExportError))
 
 
 def check_manifest(directory: str | os.PathLike[str]) -> list[str]:
-    """Returns what differs from `manifest.json`, one line per file; an empty list where all is as it says.
+    """Returns what differs from `manifest.json`, one line each; an empty list where all is as it says.
 
     Raises:
-        ExportError: there is no readable manifest.
+        ExportError: there is no readable manifest, or a file that it could speak of leads out of the directory.
     """
     directory = Path(directory)
-    try:
-        listed = dict(json.loads((directory / MANIFEST).read_text("utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{directory / MANIFEST}: cannot be read. Received: {first_line(error)}") from error
-    present = {name: file_digest(directory / name) for name in _files(directory)}
-    return [
+    manifest = read_json(directory / MANIFEST, LARGEST_MANIFEST, ExportError)
+    listed = manifest.get("sha256")
+    if not isinstance(listed, dict):
+        raise ExportError(f"{directory / MANIFEST}: has no 'sha256'. Received: {sorted(manifest)}")
+    present = {name: digest(directory / name, ExportError) for name in _files(directory)}
+    changed = [
         f"{name}: {'missing' if name not in present else 'not in the manifest' if name not in listed else 'changed'}"
         for name in sorted(listed.keys() | present.keys())
         if listed.get(name) != present.get(name)
     ]
+    if changed:
+        return changed
+    told, true = manifest.get("exports"), _interfaces(directory)
+    return [] if told == true else [f"{MANIFEST}: tells another interface than the exports have"]

@@ -72,6 +72,7 @@ class LivePredictor:
 
     Attributes:
         model: the model.
+        strategy: the search.
         search: the spec of the search.
     """
 
@@ -79,26 +80,26 @@ class LivePredictor:
         self.model = model
         self.search = search_spec(search)
         self.codec = model.codec
-        self._search = search
+        self.strategy = search
 
     @property
     def width(self) -> int:
         """The most hypotheses of a source, where targets are tokens."""
         self.codec.need_tokens("n_best")
-        self.codec.settings(self._search)  # refuses a search for other targets
-        return self._search.width
+        self.codec.settings(self.strategy)  # refuses a search for other targets
+        return self.strategy.width
 
     def within(self, lexicon: Lexicon) -> LivePredictor:
         """Returns the same model with outputs of the lexicon alone."""
-        return LivePredictor(self.model, filtered(self._search, lexicon))
+        return LivePredictor(self.model, filtered(self.strategy, lexicon))
 
     def n_best(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
         """Returns each source's hypotheses, best first, in the order of the sources; an iterator for an iterator."""
-        return self.model.n_best(sources, self._search, batch_size, window)
+        return self.model.n_best(sources, self.strategy, batch_size, window)
 
     def generate(self, sources: Sources, batch_size: int = 64, window: int = WINDOW) -> Answers:
         """Returns the best text of each source, or the array [T, D] where targets are vectors; else as `n_best`."""
-        return self.model.generate(sources, self._search, batch_size, window)
+        return self.model.generate(sources, self.strategy, batch_size, window)
 
 
 class ExportPredictor:

@@ -20,6 +20,7 @@ from kerass2s.export.graph import ids_graph, inputs_spec, refuse_cudnn, without_
 from kerass2s.export.place import whole_directory
 from kerass2s.export.quiet import quiet
 from kerass2s.inference import Inference
+from kerass2s.text.outside import has_tensorflow_text, need_tensorflow_text
 
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
 LOGS = "tensorflow_serving.apis.prediction_log_pb2"
@@ -56,6 +57,8 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
         OSError: the path cannot be written.
     """
     path = Path(path)
+    if model.codec.tokenizers():
+        need_tensorflow_text("A SavedModel")
     _check_target(path)
     needed(LOGS, "serving")  # what would fail in the end is tried first
     with whole_directory(path) as made:
@@ -182,11 +185,13 @@ def load_signatures(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
     Raises:
         ExportError: TensorFlow cannot load it.
     """
-    import tensorflow_text
-
+    # A SavedModel of text holds the ops of tensorflow-text, which its import registers; one of vectors has none.
+    with_text = has_tensorflow_text()
     try:
         with quiet():
             loaded = tf.saved_model.load(str(path))
-        return (loaded, tensorflow_text), dict(loaded.signatures)
+        return loaded, dict(loaded.signatures)
     except Exception as error:  # TensorFlow, its checkpoint reader and protobuf have no class of error in common
+        if not with_text:
+            need_tensorflow_text(f"{path}: a SavedModel")
         raise ExportError(f"{path}: TensorFlow cannot load it. Received: {first_line(error)}") from error

@@ -5,17 +5,19 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from kerass2s import datasets
-from kerass2s.errors import ConfigError
+from kerass2s.errors import ConfigError, suggestion
 
 TOKENIZER_KINDS = ("char", "word", "unigram", "bpe")
 BATCHING_KINDS = ("examples", "tokens")
 DECAYS = ("none", "linear", "cosine")
 PRECISIONS = ("float32", "mixed_bfloat16")
+AUTO = "auto"
+Auto = Literal["auto"]
+"""A value that `recipes.settling` chooses by looking at the training pairs."""
 
 
 # === Recipe ===
@@ -23,23 +25,27 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """Which SentencePiece tokenizer one side gets; no size means the trainer's own."""
+    """Which SentencePiece tokenizer one side gets; no size means the trainer's own, `fold_case` reads small letters.
+
+    `kind` may be `auto`.
+    """
 
     kind: str
     vocabulary_size: int | None = None
+    fold_case: bool = False
 
     def __post_init__(self) -> None:
-        one_of("kind", self.kind, TOKENIZER_KINDS)
+        one_of("kind", self.kind, (*TOKENIZER_KINDS, AUTO))
         if self.vocabulary_size is not None:
             _at_least("vocabulary_size", self.vocabulary_size, 5)
 
 
 @dataclass(frozen=True)
 class BatchingRecipe:
-    """How batches are cut: `size` examples, or `size` tokens, in each."""
+    """How batches are cut: `size` examples, or `size` tokens, in each; `size` may be `auto`."""
 
     by: str = "examples"
-    size: int = 64
+    size: int | Auto = 64
 
     def __post_init__(self) -> None:
         one_of("by", self.by, BATCHING_KINDS)
@@ -81,12 +87,13 @@ class CurriculumRecipe:
 class Recipe:
     """A whole training run.
 
-    `config` goes to the architecture, which checks its keys. `search` is the search of the free-running validation.
+    `config` goes to the architecture, which checks its keys; those of a `settling.Size` may be `auto`, and so may
+    `epochs`. `search` is the search of the free-running validation.
     `decay` takes the learning rate from `learning_rate` to zero over all epochs. `ema` is the momentum of a moving
     average of the weights, which is then what is validated and kept. `gradient_accumulation_steps` batches make one
     update. `precision` is what training computes in; weights are float32 either way, and so is the preset when loaded.
     `early_stopping` is the patience: after so many epochs without a better free-running sequence accuracy the
-    run ends; a resumed run counts them anew. `feeding` names what the decoder is fed and its arguments, such as
+    run ends, be it resumed or not. `feeding` names what the decoder is fed and its arguments, such as
     `{name: scheduled_sampling, decay: {name: inverse_sigmoid, k: 2000}}`; none is the architecture's own.
     """
 
@@ -96,7 +103,7 @@ class Recipe:
     config: dict[str, Any] = field(default_factory=dict)
     batching: BatchingRecipe = field(default_factory=BatchingRecipe)
     data: DataRecipe = field(default_factory=DataRecipe)
-    epochs: int = 10
+    epochs: int | Auto = 10
     learning_rate: float = 0.001
     decay: str = "none"
     clipnorm: float | None = 1.0
@@ -141,15 +148,9 @@ def one_of(key: str, value: str, choices: Sequence[str]) -> None:
         )
 
 
-def _at_least(key: str, value: int, least: int) -> None:
-    if value < least:
+def _at_least(key: str, value: int | Auto, least: int) -> None:
+    if value != AUTO and value < least:
         raise ConfigError(f"`{key}` must be at least {least}. Received: {value}")
-
-
-def suggestion(name: str, known: Sequence[str]) -> str:
-    """Returns ` Did you mean ...?` for a near miss, else nothing."""
-    near = get_close_matches(name, known, n=1)
-    return f" Did you mean `{near[0]}`?" if near else ""
 
 
 # === Reading ===
@@ -269,8 +270,8 @@ def _required(kind: type) -> list[str]:
 def _convert(hint: Any, value: Any, key: str) -> Any:
     """Returns the value as the hint wants it; a number written `1e-3` (a string to YAML) counts as a number."""
     if get_origin(hint) in (Union, types.UnionType):
-        if value is None and type(None) in get_args(hint):
-            return None
+        if (value is None and type(None) in get_args(hint)) or (value == AUTO and Auto in get_args(hint)):
+            return value
         hint = next(each for each in get_args(hint) if each is not type(None))
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kerass2s import datasets
 from kerass2s.cmudict import one_target_each
 from kerass2s.data import Pair, read_pairs
-from kerass2s.errors import ConfigError
-from kerass2s.recipes import Recipe, TokenizerRecipe, number, one_of, suggestion
+from kerass2s.errors import ConfigError, suggestion
+from kerass2s.recipes import Recipe, TokenizerRecipe, number, one_of
 
 if TYPE_CHECKING:
     import keras
@@ -114,7 +114,9 @@ def train_tokenizers(recipe: Recipe, pairs: list[Pair]) -> tuple[SentencePieceTo
 def _train(recipe: TokenizerRecipe, texts: list[str]) -> SentencePieceTokenizer:
     from kerass2s.text import SentencePieceTokenizer
 
-    return SentencePieceTokenizer.train(texts, kind=recipe.kind, vocabulary_size=recipe.vocabulary_size)
+    return SentencePieceTokenizer.train(
+        texts, kind=recipe.kind, vocabulary_size=recipe.vocabulary_size, fold_case=recipe.fold_case
+    )
 
 
 def build_model(recipe: Recipe, source: SentencePieceTokenizer, target: SentencePieceTokenizer) -> Seq2Seq:

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from kerass2s.text.special import END_ID, PAD_ID, START_ID, UNKNOWN_ID
-from kerass2s.text.tokenizer import KINDS, Sampling, SentencePieceTokenizer
+from kerass2s.text.tokenizer import KINDS, LARGEST_TOKENIZER, Sampling, SentencePieceTokenizer
 
-__all__ = ["END_ID", "KINDS", "PAD_ID", "START_ID", "UNKNOWN_ID", "Sampling", "SentencePieceTokenizer"]
+__all__ = [
+    "END_ID",
+    "KINDS",
+    "LARGEST_TOKENIZER",
+    "PAD_ID",
+    "START_ID",
+    "UNKNOWN_ID",
+    "Sampling",
+    "SentencePieceTokenizer",
+]

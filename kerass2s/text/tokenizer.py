@@ -16,6 +16,8 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
 from kerass2s.errors import ConfigError, DataError
+from kerass2s.files import MEBIBYTE, read_bytes, write_bytes
+from kerass2s.text.outside import OutsideTokenizer, has_tensorflow_text
 from kerass2s.text.special import END_ID, PAD_ID, SPECIAL_IDS, START_ID, UNKNOWN_ID
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("char", "word", "unigram", "bpe")
 """What a piece is: a character, a word between spaces, or a subword of one of the two usual families."""
+
+LARGEST_TOKENIZER: Final = 64 * MEBIBYTE
+"""Bytes of a model file; one of a million pieces has about a third of that."""
 
 _SUBWORD_KINDS: Final = ("unigram", "bpe")
 _SUBWORD_VOCABULARY_SIZE: Final = 8000
@@ -65,9 +70,9 @@ class SentencePieceTokenizer:
     Normalisation is part of the model and so travels with it. It is SentencePiece's `nmt_nfkc`: Unicode NFKC (so
     `ａ` becomes `a` and `ﬁ` becomes `fi`), control characters that mean nothing are dropped, every kind of white
     space (tab, no-break space U+00A0 and U+202F, line separator U+2028) and `▁` (U+2581, SentencePiece's own sign for
-    a space) becomes a space, and runs of spaces collapse to one, with none at either end. Case and accents are kept.
-    Bytes that are not UTF-8 (only the graph can meet them) are unknown. `decode(encode(text))` is
-    `normalize(text)` for every text without unknown pieces.
+    a space) becomes a space, and runs of spaces collapse to one, with none at either end. Accents are kept, and
+    case too unless the tokenizer was trained to fold it. Bytes that are not UTF-8 (only the graph can meet them) are
+    unknown. `decode(encode(text))` is `normalize(text)` for every text without unknown pieces.
 
     A `char` model sees exactly the text's characters; `word`, `unigram` and `bpe` models see a space before the first
     word too (SentencePiece's dummy prefix), so that a word has one piece wherever it stands.
@@ -107,7 +112,12 @@ class SentencePieceTokenizer:
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], kind: str = "char", vocabulary_size: int | None = None
+        cls,
+        texts: Iterable[str],
+        kind: str = "char",
+        vocabulary_size: int | None = None,
+        *,
+        fold_case: bool = False,
     ) -> SentencePieceTokenizer:
         """Trains a tokenizer; the same texts in the same order give the same bytes.
 
@@ -117,6 +127,7 @@ class SentencePieceTokenizer:
             kind: one of `KINDS`.
             vocabulary_size: the most pieces to have, the four special ones included. None: every symbol seen for
                 `char` and `word`, and 8000 for `unigram` and `bpe`. A small corpus gives fewer.
+            fold_case: read every text in small letters (SentencePiece's `nmt_nfkc_cf`), wherever the model goes.
 
         Raises:
             ConfigError: if `kind` is unknown, or `vocabulary_size` cannot hold the special pieces, or, for `unigram`
@@ -127,7 +138,7 @@ class SentencePieceTokenizer:
         sentences = [sentence for text in texts if (sentence := _sentence(text, kind))]
         if not sentences:
             raise DataError("A tokenizer needs at least one text that is not empty to learn from. Received: none")
-        return cls(_train(sentences, kind, vocabulary_size))
+        return cls(_train(sentences, kind, vocabulary_size, "nmt_nfkc_cf" if fold_case else "nmt_nfkc"))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SentencePieceTokenizer:
@@ -136,16 +147,15 @@ class SentencePieceTokenizer:
         Raises:
             DataError: if the file is missing or is not such a model; the message names the file.
         """
+        content = read_bytes(Path(path), LARGEST_TOKENIZER)
         try:
-            return cls(Path(path).read_bytes())
-        except OSError as error:
-            raise DataError(f"{path}: cannot read the tokenizer: {error.strerror}. Received: {path}") from error
+            return cls(content)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the model file; sampling is a choice of the training run and is not saved."""
-        Path(path).write_bytes(self.model_proto)
+        """Writes the model file, whole or not at all; sampling is a choice of the training run and is not saved."""
+        write_bytes(Path(path), self.model_proto)
 
     def with_sampling(self, sampling: Sampling | None) -> SentencePieceTokenizer:
         """The same model with subword sampling on its graph side, for the training pipeline, or without it.
@@ -165,6 +175,15 @@ class SentencePieceTokenizer:
     def pieces(self) -> list[str]:
         """The V pieces in the order of their ids; `▁` stands for a space."""
         return [self._processor.id_to_piece(index) for index in range(self.vocabulary_size)]
+
+    @property
+    def scores(self) -> list[float]:
+        """How usual each of the V pieces is, as the model keeps it: the log of its share of the training texts.
+
+        For `char` and `word` it was counted, for `unigram` estimated. `bpe` keeps the order of its merges instead,
+        0, -1, -2 …, the most usual first. The special pieces have 0.
+        """
+        return [self._processor.get_score(index) for index in range(self.vocabulary_size)]
 
     # === Python side ===
 
@@ -217,12 +236,16 @@ class SentencePieceTokenizer:
         """The TensorFlow Text tokenizer, made anew in the graph that is being traced (or eagerly).
 
         Its table lives in the graph's own operation. One table made eagerly and captured would be gone after
-        `tf.random.set_seed`, which drops the kernels of eager operations and what they own.
+        `tf.random.set_seed`, which drops the kernels of eager operations and what they own. Where there is no
+        tensorflow-text, `sentencepiece` does the same outside of the graph, which then cannot be saved.
         """
         import tensorflow as tf
-        import tensorflow_text
 
         options = dataclasses.asdict(self.sampling) if self.sampling else {}
+        if not has_tensorflow_text():
+            return OutsideTokenizer(self._processor, out_type or tf.int32, **options)
+        import tensorflow_text
+
         return tensorflow_text.SentencepieceTokenizer(self.model_proto, out_type=out_type or tf.int32, **options)
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
@@ -290,7 +313,7 @@ def _sentence(text: str, kind: str) -> str:
     return " ".join(word for word in sentence.split() if len(word) <= _LONGEST_WORD)
 
 
-def _train(sentences: Iterable[str], kind: str, vocabulary_size: int | None) -> bytes:
+def _train(sentences: Iterable[str], kind: str, vocabulary_size: int | None, normalization: str) -> bytes:
     default = _SUBWORD_VOCABULARY_SIZE if kind in _SUBWORD_KINDS else _EVERY_SYMBOL
     model = io.BytesIO()
     try:
@@ -302,7 +325,7 @@ def _train(sentences: Iterable[str], kind: str, vocabulary_size: int | None) -> 
             hard_vocab_limit=False,
             character_coverage=1.0,
             max_sentence_length=1 << 30,
-            normalization_rule_name="nmt_nfkc",
+            normalization_rule_name=normalization,
             add_dummy_prefix=kind != "char",
             num_threads=1,  # The sums of several threads are another run's sums plus rounding.
             minloglevel=2,

@@ -10,11 +10,14 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 from kerass2s.codec import Codec, TextCodec
-from kerass2s.errors import ConfigError
+from kerass2s.errors import ConfigError, suggestion
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
 
 __all__ = ["build", "codec", "configure", "entry", "names"]
+
+LARGEST, DEEPEST = 1 << 20, 128
+"""The most that a setting may be, and the most layers, so that no config of anyone's takes all memory or all time."""
 
 
 def names() -> list[str]:
@@ -32,7 +35,8 @@ def entry(name: str) -> ModuleType:
         ConfigError: there is no such architecture.
     """
     if name not in names():
-        raise ConfigError(f"No such architecture; there are {', '.join(names())}. Received: {name!r}")
+        hint = suggestion(name, names())
+        raise ConfigError(f"No such architecture; there are {', '.join(names())}.{hint} Received: {name!r}")
     return importlib.import_module(f"{__name__}.{name}")
 
 
@@ -64,8 +68,11 @@ def _typed(key: str, value: Any, wanted: type) -> Any:
     if type(value) is not wanted:
         raise ConfigError(f"{key} must be of type {wanted.__name__}. Received: {value!r}")
     least = {int: 1, float: 0}.get(wanted)
-    if least is not None and value < least:
+    if least is not None and not value >= least:
         raise ConfigError(f"{key} must be at least {least}. Received: {value!r}")
+    most = DEEPEST if key.endswith("layers") else LARGEST
+    if least is not None and value > most:
+        raise ConfigError(f"{key} must be at most {most}. Received: {value!r}")
     return value
 
 

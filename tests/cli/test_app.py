@@ -86,3 +86,44 @@ def test_a_fresh_process_prints_results_only(home):
     assert wrong.returncode == 2
     assert wrong.stdout == ""
     assert wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        (["predit", "x"], "Did you mean 'predict'?"),
+        (["predict", "x", "--score"], "--scores"),
+        (["train", "g2p_luong205", "--out", "x"], "Did you mean `g2p_luong2015`?"),
+        (["predict", "x", "--search", "bean:4"], "did you mean 'beam'?"),
+    ],
+)
+def test_a_near_miss_is_told_what_it_may_have_meant(refuses, typed: list[str], hint: str):
+    assert hint in refuses(*typed)
+
+
+def test_a_shell_completes_commands_options_and_recipes():
+    """As bash asks: the words so far, and which of them is to be completed."""
+
+    def completed(*words: str) -> list[str]:
+        asked = {
+            "_KERASS2S_COMPLETE": "complete_bash",
+            "COMP_WORDS": " ".join(words),
+            "COMP_CWORD": str(len(words) - 1),
+        }
+        program = "import sys; sys.argv = ['kerass2s']; from kerass2s.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, **asked}, check=False
+        )
+        return done.stdout.split()
+
+    assert completed("kerass2s", "ev") == ["evaluate"]
+    assert completed("kerass2s", "evaluate", "--ag") == ["--against"]
+    assert completed("kerass2s", "train", "g2p_lu") == ["g2p_luong2015"]
+
+
+def test_a_quiet_run_says_nothing_but_results(run, home):
+    loud = run("evaluate", home / "preset", home / "pairs.tsv", "--report", home / "report")
+    quiet = run("--quiet", "evaluate", home / "preset", home / "pairs.tsv", "--report", home / "report")
+    assert "report: " in loud.stderr
+    assert quiet.stderr == ""
+    assert "word_error_rate" in quiet.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from kerass2s import (
     zoo,
 )
 from kerass2s.data import to_dataset
+from kerass2s.files import sealed
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ def test_a_preset_with_a_missing_or_damaged_file_is_refused(make, file: str, tmp
     ("old", "new", "message"),
     [
         ("{", "", "cannot be read as JSON"),
-        ('"format": 1', '"format": 2', "reads format 1"),
+        ('"format": 2', '"format": 3', "reads format 2"),
         ('"architecture"', '"architektur"', "must have the keys"),
         ('"luong2015"', '"loung2015"', "No such architecture"),
         ('"units": 12', '"unitz": 16', "did you mean 'units'"),
@@ -186,7 +188,8 @@ def test_a_preset_with_a_missing_or_damaged_file_is_refused(make, file: str, tmp
 def test_a_preset_with_a_wrong_config_is_refused(make, old: str, new: str, message: str, tmp_path: Path) -> None:
     make().save_to_preset(tmp_path)
     path = tmp_path / "config.json"
-    path.write_text(path.read_text().replace(old, new, 1))
+    text = path.read_text().replace(old, new, 1)
+    path.write_text(json.dumps(sealed(json.loads(text))) if text.startswith("{") else text)
     with pytest.raises(UserError, match=message):
         Seq2Seq.from_preset(tmp_path)
 

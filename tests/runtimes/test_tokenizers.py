@@ -37,9 +37,10 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="module")
 def tokenizers() -> list[SentencePieceTokenizer]:
-    """One of each kind."""
+    """One of each kind, and one that folds case."""
     sizes = {"char": None, "word": None, "unigram": 80, "bpe": 80}
-    return [SentencePieceTokenizer.train(PLAIN * 3, kind, sizes[kind]) for kind in KINDS]
+    made = [SentencePieceTokenizer.train(PLAIN * 3, kind, sizes[kind]) for kind in KINDS]
+    return [*made, SentencePieceTokenizer.train(PLAIN * 3, "char", fold_case=True)]
 
 
 def test_same_as_sentencepiece(tokenizers: list[SentencePieceTokenizer], installed: None) -> None:

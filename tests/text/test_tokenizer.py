@@ -144,6 +144,13 @@ def test_normalisation_is_what_the_docstring_says(tokenizers: dict[str, Sentence
     assert tokenizers["char"].encode("ａ") == tokenizers["char"].encode("a")
 
 
+def test_case_is_folded_in_python_and_in_the_graph_alike() -> None:
+    folding = SentencePieceTokenizer.train(["ABC STRASSE", "Ωmega"], "char", fold_case=True)
+    assert folding.normalize("Abc Straße ΩMEGA") == "abc straße ωmega"
+    assert folding.encode("ABC") == folding.encode("abc") and UNKNOWN_ID not in folding.encode("STRASSE Ω")
+    assert graph_ids(folding, TORTURE) == [folding.encode(text) for text in TORTURE]
+
+
 def test_bytes_that_are_not_utf8_are_unknown_in_the_graph(tokenizer: SentencePieceTokenizer) -> None:
     for ids in tokenizer.tokenize(tf.constant([b"a\xffb", b"\xc3", b"\xed\xa0\x80"])).to_list():
         assert UNKNOWN_ID in ids
@@ -322,5 +329,5 @@ def test_a_model_with_other_special_ids_is_refused() -> None:
 
 
 def test_a_missing_model_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none.spm: cannot read the tokenizer: No such file"):
+    with pytest.raises(DataError, match="none.spm: this file cannot be read: No such file"):
         SentencePieceTokenizer.load(tmp_path / "none.spm")

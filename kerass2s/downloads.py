@@ -1,0 +1,133 @@
+"""Downloads: resumed where they broke off, checked, and never under their name before they are whole."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import BinaryIO
+
+from kerass2s.errors import DataError
+from kerass2s.files import MEBIBYTE, digest, sync_directory
+
+__all__ = ["base", "download"]
+
+MIRROR = "KERASS2S_MIRROR"
+BLOCK = 1 << 16
+WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
+
+
+class _Again(Exception):
+    """What another try may mend."""
+
+
+def base(name: str, address: str) -> str:
+    """Returns the address that a data set's files are below: `$KERASS2S_MIRROR/NAME/`, if that is set, or its own."""
+    mirror = os.environ.get(MIRROR)
+    return f"{mirror.rstrip('/')}/{name}/" if mirror else address
+
+
+def download(
+    address: str,
+    path: Path,
+    sha256: str,
+    *,
+    largest: int = 4096 * MEBIBYTE,
+    timeout: float = 30.0,
+    minutes: float = 60.0,
+    tries: int = 5,
+    pause: float = 1.0,
+) -> None:
+    """Brings a file; it takes its name only when it is whole and has its checksum.
+
+    What came before a connection broke, or before this process ended, is kept beside it and not asked for again. Two
+    processes that want one file take turns, and the second finds it there.
+
+    Args:
+        address: `https://`, `http://`, or `file://` of a mirror on a disk; the checksum tells whether it is the file,
+            whoever sent it.
+        path: where it goes.
+        sha256: its checksum, in hexadecimal.
+        largest: the most bytes to take.
+        timeout: seconds without a byte after which a try ends.
+        minutes: after which it is given up, however slowly bytes come.
+        tries: how often it is tried without a byte more than before.
+        pause: seconds before the second try, twice as many before each further one.
+
+    Raises:
+        DataError: it cannot be had, is too large, or is another file; the message has the address.
+        OSError: the path cannot be written.
+    """
+    if not address.startswith(("https://", "http://", "file://")):
+        raise DataError(f"An address begins with https://, http:// or file://. Received: {address!r}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{sha256[:16]}.part")
+    with part.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if path.is_file() and digest(path) == sha256:
+            part.unlink(missing_ok=True)
+            return
+        _fill(file, address, largest, timeout, time.monotonic() + 60 * minutes, tries, pause)
+        os.fsync(file.fileno())
+        found = digest(part)
+        if found != sha256:
+            part.unlink()
+            raise DataError(f"{address}: not the file that was meant, whose SHA-256 is {sha256}. Received: {found}")
+        os.replace(part, path)
+    sync_directory(path.parent)
+
+
+def _fill(file: BinaryIO, address: str, largest: int, timeout: float, end: float, tries: int, pause: float) -> None:
+    """Appends what is missing, in as many tries as it takes while each brings something."""
+    failed = 0
+    while True:
+        before = file.tell()
+        try:
+            return _append(file, address, largest, timeout, end)
+        except (OSError, http.client.HTTPException, _Again) as error:
+            failed = failed + 1 if file.tell() <= before else 1
+            if failed >= tries or time.monotonic() > end or _is_final(error):
+                raise DataError(
+                    f"{address}: cannot be downloaded. Received: {error or type(error).__name__}"
+                ) from error
+            time.sleep(pause * 2 ** (failed - 1))
+
+
+def _is_final(error: Exception) -> bool:
+    """Tells whether the server has said no, or the disk; any other trouble may pass."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code not in WORTH_ANOTHER_TRY
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, FileNotFoundError | str):
+        return True  # of a mirror on a disk, or an address that is none
+    return isinstance(error, OSError) and error.errno in (27, 28, 122)  # too large, no space, over quota
+
+
+def _append(file: BinaryIO, address: str, largest: int, timeout: float, end: float) -> None:
+    """Asks for what comes after the bytes that are there, and appends it."""
+    have = file.tell()
+    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not have:
+            raise
+        return  # nothing is missing; the checksum will tell
+    with answer:
+        if have and not (answer.headers.get("Content-Range") or "").startswith(f"bytes {have}-"):
+            file.seek(0)  # the server sends all of it
+            file.truncate()
+        length = answer.headers.get("Content-Length")
+        whole = None if length is None or not length.isdigit() else file.tell() + int(length)
+        while block := answer.read(BLOCK):
+            if file.tell() + len(block) > largest:
+                raise DataError(f"{address}: more than {largest:,} bytes are not taken. Received: {whole or 'more'}")
+            file.write(block)
+            if time.monotonic() > end:
+                raise _Again("it takes too long")
+        file.flush()
+        if whole is not None and file.tell() < whole:
+            raise _Again(f"the connection broke off after {file.tell():,} of {whole:,} bytes")

@@ -1,0 +1,123 @@
+"""Fused layers train as Keras' own do: the same outputs, states and gradients, and the same weights in files."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerass2s
+from kerass2s import fused, zoo
+from kerass2s.text import SentencePieceTokenizer
+
+LENGTHS = [5, 2, 0, 4]
+"""Of the rows of a batch; one is empty."""
+
+
+def values(*shape: int) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(sum(shape)).normal(size=shape), tf.float32)
+
+
+def trained(layer: keras.layers.Layer, states: int, masked: bool) -> dict[str, list[np.ndarray]]:
+    """Run a layer in training from first states, as many as said, and differentiate a sum over all that it gives."""
+    given = [values(4, 5, 3), *(values(4, 6 + i)[:, :6] for i in range(states))]
+    mask = tf.sequence_mask(LENGTHS, 5) if masked else None
+
+    @tf.function(autograph=False)
+    def run() -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            made = layer(given[0], initial_state=given[1:] or None, mask=mask, training=True)
+            total = sum(tf.reduce_sum(each * values(*each.shape)) for each in made)
+        return made, tape.gradient(total, [*given, *(weight.value for weight in layer.weights)])
+
+    made, gradients = run()
+    return {"made": [each.numpy() for each in made], "gradients": [each.numpy() for each in gradients]}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("begin", ["zero", "given"])
+@pytest.mark.parametrize("way", ["forward", "backward", "both"])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_fused_layer_equals_the_one_of_keras(kind, way, begin, masked, monkeypatch):
+    layer = getattr(fused, kind)(6, return_sequences=True, return_state=True, go_backwards=way == "backward")
+    whole = keras.layers.Bidirectional(layer) if way == "both" else layer
+    whole.build((None, None, 3))
+    for i, weight in enumerate(whole.weights):
+        weight.assign(values(*weight.shape) * 0.5 + 0.1 * i)
+    states = {"zero": 0, "given": {"LSTM": 2, "GRU": 1}[kind] * (1 + (way == "both"))}[begin]
+    plain = trained(whole, states, masked)
+    runs, run_layer = [], fused.run_layer
+    monkeypatch.setattr(fused, "run_layer", lambda *given: runs.append(given) or run_layer(*given))
+    fused.set_fused(keras.Sequential([whole]), True)
+    quick = trained(whole, states, masked)
+    assert len(runs) == 1 + (way == "both")
+    for name, expected in plain.items():
+        for one, other in zip(quick[name], expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-5, err_msg=name)
+
+
+PAIRS = [("abc", "x y z"), ("ab", "x y"), ("cab", "z x y"), ("b", "y")]
+
+
+@pytest.fixture(scope="module")
+def tokenizers() -> dict[str, SentencePieceTokenizer]:
+    texts = list(zip(*PAIRS, strict=True))
+    kinds = {"source_tokenizer": "char", "target_tokenizer": "word"}
+    return {
+        name: SentencePieceTokenizer.train(list(text), kind=kinds[name])
+        for name, text in zip(kinds, texts, strict=True)
+    }
+
+
+def fitted(tokenizers: dict[str, SentencePieceTokenizer], **options) -> kerass2s.Seq2Seq:
+    keras.utils.set_random_seed(3)
+    model = zoo.build("luong2015", preset="tiny", **tokenizers)
+    model.compile(keras.optimizers.SGD(0.5), **options)
+    model.fit(PAIRS, epochs=3, verbose=0)
+    return model
+
+
+def test_a_model_trains_to_the_same_weights_with_and_without(tokenizers, tmp_path):
+    quick, plain = fitted(tokenizers), fitted(tokenizers, fused=False)
+    for one, other in zip(quick.weights, plain.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5, err_msg=one.path)
+    plain.save(tmp_path / "plain.keras")
+    reloaded = keras.models.load_model(tmp_path / "plain.keras")
+    assert not reloaded.fused
+    assert not any(layer.fused for layer in reloaded._flatten_layers() if isinstance(layer, fused.LSTM))
+
+
+def test_weights_of_kerass_own_layers_load_into_these_and_back(tmp_path):
+    def stack(lstm: type, gru: type) -> keras.Model:
+        inputs = keras.Input((None, 3))
+        read = keras.layers.Bidirectional(lstm(4, return_sequences=True, name="reader"), name="both")(inputs)
+        return keras.Model(inputs, gru(5, name="top")(read))
+
+    ours, theirs = stack(fused.LSTM, fused.GRU), stack(keras.layers.LSTM, keras.layers.GRU)
+    for giver, taker in ((ours, theirs), (theirs, ours)):
+        for weight in giver.weights:
+            weight.assign(weight + 1)
+        giver.save_weights(tmp_path / "a.weights.h5")
+        taker.load_weights(tmp_path / "a.weights.h5")
+        for one, other in zip(giver.weights, taker.weights, strict=True):
+            assert one.path.split("/")[1:] == other.path.split("/")[1:]
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_in_bfloat16_the_gradients_are_nearer_to_float32_than_those_of_keras():
+    inputs, errors = values(4, 5, 3), {}
+    for policy in ("float32", "mixed_bfloat16"):
+        layer = fused.LSTM(6, return_sequences=True, return_state=True, dtype=policy)
+        layer.build((None, None, 3))
+        for weight in layer.weights:
+            weight.assign(values(*weight.shape))
+        for quick in (False, True):
+            layer.fused = quick
+            with tf.GradientTape() as tape:
+                made = layer(tf.cast(inputs, layer.compute_dtype), training=True)
+                total = sum(tf.reduce_sum(tf.cast(each, tf.float32)) for each in made)
+            gradients = tape.gradient(total, [weight.value for weight in layer.weights])
+            errors[policy, quick] = np.concatenate([each.numpy().ravel() for each in gradients])
+    exact = errors["float32", False]
+    plain, quick = (np.abs(errors["mixed_bfloat16", way] - exact).mean() for way in (False, True))
+    assert quick < plain
