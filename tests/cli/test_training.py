@@ -37,12 +37,12 @@ def arguments(home: Path, tmp_path: Path) -> list[object]:
 
 
 def test_train_makes_a_preset_that_evaluates(run, arguments, home: Path, tmp_path: Path):
-    result = run("train", *arguments, "--set=epochs=14", "--set=config.units=32", "--set=learning_rate=0.03")
+    result = run("train", *arguments, "--set=epochs=20", "--set=config.units=32", "--set=learning_rate=0.03")
     assert result.exit_code == 0, result.output
     best = json.loads(run("evaluate", tmp_path / "run", home / "pairs.tsv", "--json").stdout)
     assert best["word_error_rate"] <= 0.5
     assert f"word error rate {best['word_error_rate']:.4f}" in result.stdout
-    assert "epoch 14" in result.stderr
+    assert "epoch 20" in result.stderr
     assert f"everything goes into {tmp_path / 'run'}" in result.stderr
     assert f"kerass2s evaluate {tmp_path / 'run'} FILE" in result.stderr.split("next:")[1]
 
