@@ -53,8 +53,9 @@ class _DecoderLayer:
         known, alignments = [], []
 
         def attend_to_self(seen: Any) -> Any:
-            new = self.self_attention.project(seen)
-            known.extend(ops.concatenate(pair, axis=1) for pair in zip(past, new, strict=True))
+            for old, new in zip(past, self.self_attention.project(seen), strict=True):
+                # An input is float32 whatever is computed in, and a loop wants the cache to keep its type.
+                known.append(ops.concatenate([ops.cast(old, new.dtype), new], axis=1))
             return self.self_attention(seen, *known, causal)[0]
 
         def attend_to_memory(seen: Any) -> Any:

@@ -99,7 +99,7 @@ def bfloat16() -> Iterator[None]:
 def test_bfloat16_trains_and_generates(make: Make, lexicon, architecture: str) -> None:
     model = make(architecture)
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
-    losses = model.fit(lexicon, epochs=8, verbose=0).history["loss"]
+    losses = model.fit(lexicon, epochs=16, verbose=0).history["loss"]
     assert losses[-1] < 0.9 * losses[0]
     best = [
         hypotheses[0] for hypotheses in model.n_best([source for source, _ in lexicon], BeamSearch(2, max_length=8))
