@@ -134,7 +134,7 @@ def test_streams_that_are_empty_or_wrong(model: Seq2Seq):
 class Echo:
     """A codec that takes everything."""
 
-    def check(self, sources: list[str]) -> None:
+    def check(self, sources: list[str], first: int) -> None:
         """Nothing but one window comes at once."""
         assert len(sources) <= 500
 
