@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,11 @@ READING = {"InitializeTableFromTextFile", "MatchingFiles", "PyFuncStateless", "R
 LARGEST_GRAPH = 2048 * MEBIBYTE
 
 
+def functions_of(graph: Any) -> Any:
+    """Returns the functions of a `MetaGraphDef`, which its nodes and signatures call."""
+    return attrgetter("library.function")(graph.graph_def)
+
+
 def refuse_foreign_graph(path: Path) -> None:
     """Refuses a SavedModel whose functions could touch files or run Python, or whose variables are not in its files.
 
@@ -112,7 +118,7 @@ def refuse_foreign_graph(path: Path) -> None:
 
 
 def _check_operators(path: Path, graph: Any) -> None:
-    functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
+    functions = {function.signature.name: function.node_def for function in functions_of(graph)}
     saver = {graph.saver_def.save_tensor_name, graph.saver_def.restore_op_name}
     saver = {name.partition(":")[0] for name in saver}
     main = graph.graph_def.node

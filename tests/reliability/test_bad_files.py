@@ -33,6 +33,7 @@ from kerass2s.export.describe import (
     write_onnx_description,
     write_saved_model_description,
 )
+from kerass2s.export.foreign import functions_of
 from kerass2s.export.manifest import check_manifest
 from kerass2s.files import digest, inside, read_json, sealed, write_bytes
 from kerass2s.presets import load_preset
@@ -407,7 +408,7 @@ def with_operator(operator: str) -> Callable[[Any], None]:
 
     def change(graph: Any) -> None:
         called = next(iter(graph.object_graph_def.concrete_functions))
-        function = next(each for each in graph.graph_def.library.function if each.signature.name == called)
+        function = next(each for each in functions_of(graph) if each.signature.name == called)
         function.node_def.add(name="harm", op=operator)
 
     return change
@@ -415,9 +416,9 @@ def with_operator(operator: str) -> Callable[[Any], None]:
 
 def signature_that_saves(graph: Any) -> None:
     """Lets a signature call the function that TensorFlow saves by."""
-    saver = next(each for each in graph.graph_def.library.function if "traced_save" in each.signature.name)
+    saver = next(each for each in functions_of(graph) if "traced_save" in each.signature.name)
     called = next(iter(graph.object_graph_def.concrete_functions))
-    function = next(each for each in graph.graph_def.library.function if each.signature.name == called)
+    function = next(each for each in functions_of(graph) if each.signature.name == called)
     function.node_def.add(name="harm", op="PartitionedCall").attr["f"].func.name = saver.signature.name
 
 
