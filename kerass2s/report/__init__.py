@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def check_report(directory: str | os.PathLike[str]) -> None:
         UserError: jinja2 is not installed, or a file stands where the directory is to be.
     """
     try:
-        import jinja2  # noqa: F401
+        import_module("jinja2")
     except ImportError as error:
         raise UserError(f"A report needs: pip install 'kerass2s[report]'. Received: {error}") from error
     if Path(directory).exists() and not Path(directory).is_dir():

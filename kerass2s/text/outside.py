@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ __all__ = ["OutsideTokenizer", "has_tensorflow_text", "need_tensorflow_text"]
 def has_tensorflow_text() -> bool:
     """Tells whether text can be tokenised inside a graph."""
     try:
-        import tensorflow_text  # noqa: F401
+        import_module("tensorflow_text")
     except ImportError:
         return False
     return True
