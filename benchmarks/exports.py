@@ -6,8 +6,9 @@
 The first asks 200 sources of mixed lengths, greedy and by a beam of 4, of the SavedModel and the ONNX file of every
 architecture in batches of 1, 3 and 32, and counts the answers that are the live model's. The second times live Keras
 `generate`, the SavedModel's signature of text and ONNX Runtime for one source at a time, text in and text out, in one
-process and by turns (A B C A B C), each on `--threads` threads (0: as each likes); a time is the
-least of a word's rounds, in the mean of all words: whatever else the machine does only adds to it.
+process and by turns (A B C A B C, all words in each turn, as a program uses one engine), each on `--threads` threads
+(0: as each likes); a time is the least of a word's rounds, in the mean of all words: whatever else the machine does
+only adds to it.
 """
 
 from __future__ import annotations
@@ -158,8 +159,8 @@ def timed(ways: list[Callable[[str], str]], words: list[str]) -> list[float]:
             sys.exit(f"The answers differ. Received: {sorted(said)}")
     least = np.full([len(ways), len(words)], np.inf)
     for _ in range(ROUNDS):
-        for place, word in enumerate(words):
-            for number, way in enumerate(ways):
+        for number, way in enumerate(ways):
+            for place, word in enumerate(words):
                 start = time.perf_counter()
                 way(word)
                 least[number, place] = min(least[number, place], time.perf_counter() - start)

@@ -130,10 +130,10 @@ def quiet_tensorflow() -> None:
     with _stderr_closed():
         import tensorflow as tf
 
-        from kerass2s.text.outside import has_tensorflow_text
+        from kerass2s.text.outside import tensorflow_text_if_any
 
         tf.config.list_logical_devices()
-        has_tensorflow_text()  # its import writes notes too
+        tensorflow_text_if_any()  # its import writes notes too
     tf.get_logger().setLevel("ERROR")
 
 

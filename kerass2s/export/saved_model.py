@@ -20,7 +20,7 @@ from kerass2s.export.graph import ids_graph, inputs_spec, refuse_cudnn, without_
 from kerass2s.export.place import whole_directory
 from kerass2s.export.quiet import quiet
 from kerass2s.inference import Inference
-from kerass2s.text.outside import has_tensorflow_text, need_tensorflow_text
+from kerass2s.text.outside import need_tensorflow_text, tensorflow_text_if_any
 
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
 LOGS = "tensorflow_serving.apis.prediction_log_pb2"
@@ -186,7 +186,7 @@ def load_signatures(path: str | os.PathLike[str]) -> tuple[Any, dict[str, Any]]:
         ExportError: TensorFlow cannot load it.
     """
     # A SavedModel of text holds the ops of tensorflow-text, which its import registers; one of vectors has none.
-    with_text = has_tensorflow_text()
+    with_text = tensorflow_text_if_any() is not None
     try:
         with quiet():
             loaded = tf.saved_model.load(str(path))

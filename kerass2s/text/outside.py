@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from itertools import pairwise
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +13,19 @@ from kerass2s.errors import ExportError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-__all__ = ["OutsideTokenizer", "has_tensorflow_text", "need_tensorflow_text"]
+__all__ = ["OutsideTokenizer", "need_tensorflow_text", "tensorflow_text_if_any"]
 
 
-def has_tensorflow_text() -> bool:
-    """Tells whether text can be tokenised inside a graph."""
+def tensorflow_text_if_any() -> ModuleType | None:
+    """Returns what tokenises text inside a graph, where there is a wheel of it.
+
+    Graphs that are traced call this: `importlib` in the place of the statement makes AutoGraph warn.
+    """
     try:
-        import_module("tensorflow_text")
+        import tensorflow_text
     except ImportError:
-        return False
-    return True
+        return None
+    return tensorflow_text
 
 
 def need_tensorflow_text(what: str) -> None:
@@ -31,7 +34,7 @@ def need_tensorflow_text(what: str) -> None:
     Raises:
         ExportError: there is none.
     """
-    if not has_tensorflow_text():
+    if tensorflow_text_if_any() is None:
         raise ExportError(
             f"{what} takes text inside the graph and needs tensorflow-text, which has no wheel for every platform; "
             "train, predict and ONNX work without it. Received: no module tensorflow_text"

@@ -17,7 +17,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from kerass2s.errors import ConfigError, DataError
 from kerass2s.files import MEBIBYTE, read_bytes, write_bytes
-from kerass2s.text.outside import OutsideTokenizer, has_tensorflow_text
+from kerass2s.text.outside import OutsideTokenizer, tensorflow_text_if_any
 from kerass2s.text.special import END_ID, PAD_ID, SPECIAL_IDS, START_ID, UNKNOWN_ID
 
 if TYPE_CHECKING:
@@ -242,10 +242,9 @@ class SentencePieceTokenizer:
         import tensorflow as tf
 
         options = dataclasses.asdict(self.sampling) if self.sampling else {}
-        if not has_tensorflow_text():
+        tensorflow_text = tensorflow_text_if_any()
+        if tensorflow_text is None:
             return OutsideTokenizer(self._processor, out_type or tf.int32, **options)
-        import tensorflow_text
-
         return tensorflow_text.SentencepieceTokenizer(self.model_proto, out_type=out_type or tf.int32, **options)
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import pickle
 import subprocess
 import sys
@@ -136,6 +137,16 @@ def test_an_empty_batch(tokenizer: SentencePieceTokenizer) -> None:
     assert tokenizer.tokenize(tf.constant([], tf.string)).to_list() == []
     assert tokenizer.detokenize(tf.zeros([0, 3], tf.int32)).shape == [0]
     assert tokenizer.detokenize(tf.zeros([2, 0], tf.int32)).numpy().tolist() == [b"", b""]
+
+
+def test_tracing_is_quiet(source_tokenizer: SentencePieceTokenizer) -> None:
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    tf.get_logger().addHandler(handler)
+    tf.data.Dataset.from_tensor_slices(["cat"]).batch(1).map(lambda texts: source_tokenizer.tokenize(texts).to_tensor())
+    tf.get_logger().removeHandler(handler)
+    assert said == []
 
 
 def test_normalisation_is_what_the_docstring_says(tokenizers: dict[str, SentencePieceTokenizer]) -> None:
