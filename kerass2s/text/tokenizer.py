@@ -225,6 +225,12 @@ class SentencePieceTokenizer:
             return [word for piece in pieces for word in _WITHIN.sub(_CUT, piece).split("\n")]
         return [character for piece in pieces for character in piece] if self.kind == "char" else pieces
 
+    def without_table(self) -> bytes:
+        """The model without its table of normalisation, which is most of its bytes: all that `decode` needs."""
+        model = _parse(self.model_proto)
+        model.normalizer_spec.ClearField("precompiled_charsmap")
+        return model.SerializeToString(deterministic=True)
+
     def join(self, pieces: Iterable[str]) -> str:
         """The text of pieces, known and unknown ones: `join(split(text))` is `normalize(text)`."""
         text = self._processor.decode(list(pieces))  # an unknown piece comes out as it is, `▁` included

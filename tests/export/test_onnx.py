@@ -19,6 +19,7 @@ from kerass2s.errors import ExportError
 from kerass2s.export import export_onnx
 from kerass2s.export import onnx as room
 from kerass2s.seq2seq import Seq2Seq
+from kerass2s.text import SentencePieceTokenizer
 
 
 def interface(values: list) -> dict[str, tuple[int, list[str]]]:
@@ -53,6 +54,10 @@ def test_the_file_describes_itself(exported: Path, live: Seq2Seq):
     assert carried["architecture"] == "luong2015"
     assert json.loads(carried["target_vocabulary"]) == live.target_tokenizer.pieces
     assert zlib.decompress(base64.b64decode(carried["source_sentencepiece"])) == live.source_tokenizer.model_proto
+    writing = SentencePieceTokenizer(zlib.decompress(base64.b64decode(carried["target_sentencepiece"])))
+    ids = list(range(live.target_tokenizer.vocabulary_size))
+    assert writing.decode(ids[4:]) == live.target_tokenizer.decode(ids[4:]) != ""
+    assert len(writing.model_proto) < len(live.target_tokenizer.model_proto) / 100, "it needs no table"
     assert json.loads(carried["outputs"]).keys() == {output.name for output in session.get_outputs()}
 
 
