@@ -36,18 +36,22 @@ class CopyIds(keras.layers.Layer):
 
     def call(self, source_ids: Any) -> Any:
         """Look copies up, `source_ids [B, S] -> copy_ids int32 [B, S]`."""
-        known = source_ids < len(self.table)
-        copies = ops.take(ops.convert_to_tensor(self.table, "int32"), ops.where(known, source_ids, 0))
-        return ops.where(ops.logical_and(known, copies >= 0), copies, self.target_size + first_alike(source_ids))
+        table = ops.convert_to_tensor([*self.table, -1], "int32")  # the last is of all that the source does not know
+        copies = ops.take(table, ops.minimum(source_ids, len(self.table)))
+        return ops.where(copies >= 0, copies, first_alike(source_ids, self.target_size))
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
         return {**super().get_config(), "table": self.table, "target_size": self.target_size}
 
 
-def first_alike(ids: Any) -> Any:
-    """Return the first position that holds what each position holds: `[[7, 5, 7]] -> [[0, 1, 0]]`, int32 [B, S]."""
-    positions = ops.cumsum(ops.ones_like(ids), axis=1) - 1
+def first_alike(ids: Any, origin: int = 0) -> Any:
+    """Return the first position that holds what each position holds: `[[7, 5, 7]] -> [[0, 1, 0]]`, int32 [B, S].
+
+    Positions count from `origin`. It is not added to what comes out, since OpenVINO 2026.4 adds wrongly to the minimum
+    of whole numbers.
+    """
+    positions = ops.cumsum(ops.ones_like(ids), axis=1) + (origin - 1)
     alike = ops.equal(ops.expand_dims(ids, 1), ops.expand_dims(ids, 2))
     return ops.min(ops.where(alike, ops.expand_dims(positions, 1), ops.expand_dims(positions, 2)), axis=2)
 
