@@ -55,8 +55,8 @@ def describe_model(model: Inference) -> dict[str, str]:
 
     Keys: format, architecture, config, the versions. Where there are tokenizers, also the four special ids (`pad_id`,
     ...), and of each side that has one `source_vocabulary` or `target_vocabulary` (a JSON list, a piece at its id) and
-    `source_sentencepiece` or `target_sentencepiece` (the SentencePiece model, compressed by zlib, in base64). Targets are
-    only written, so theirs has no table of normalisation: every file is 0.18 MB smaller.
+    `source_sentencepiece` or `target_sentencepiece` (the SentencePiece model, compressed by zlib, in base64). Targets
+    are only written, so theirs has no table of normalisation: every file is 0.18 MB smaller.
     """
     return {
         "format": FORMAT,

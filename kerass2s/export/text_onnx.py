@@ -11,6 +11,7 @@ import numpy as np
 from kerass2s.codec import TextCodec
 from kerass2s.decoding import Search
 from kerass2s.errors import ExportError
+from kerass2s.export.conversion import OPSET
 from kerass2s.export.describe import (
     described_codec,
     described_search,
@@ -19,6 +20,7 @@ from kerass2s.export.describe import (
     write_onnx_description,
 )
 from kerass2s.export.onnx import EXTENSIONS, convert, extensions_library, write_checked
+from kerass2s.export.precision import FULL
 from kerass2s.export.strings import LABELS, Nodes, padded, texts, tokenized
 from kerass2s.inference import Inference
 from kerass2s.text.spelling import has_byte_pieces
@@ -28,7 +30,14 @@ __all__ = ["export_text_onnx", "text_to_text", "write_text_onnx"]
 PROBES = [{"text": np.array(rows, object)} for rows in (["a"], [], ["", "a b"])]
 
 
-def export_text_onnx(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
+def export_text_onnx(
+    model: Inference,
+    path: str | os.PathLike[str],
+    search: Search,
+    *,
+    opset: int = OPSET,
+    precision: str = FULL,
+) -> None:
     """Writes `model` with `search` as one ONNX file that reads and writes strings; it is reloaded and run before.
 
     The input is `text` string [batch], and what else the search takes can be left out, as in the file of ids: the
@@ -44,13 +53,16 @@ def export_text_onnx(model: Inference, path: str | os.PathLike[str], search: Sea
         model: the model, from text to text.
         path: the file to write; its directory is made where it is missing.
         search: the search that goes into the file.
+        opset: the version of the ONNX operators.
+        precision: of the weights, as in `export_onnx`.
 
     Raises:
         ExportError: the model does not go from text to text, a tokenizer has byte pieces, the path is a directory, an
             extra is not installed, or the file does not reload and run.
+        ConfigError: an unknown precision or opset.
     """
     _check_codec(model.codec, model.architecture, _copies(model.codec, search))  # before the conversion, which is long
-    write_checked(lambda: text_to_text(convert(model, search)), path, PROBES)
+    write_checked(lambda: text_to_text(convert(model, search, opset, precision)), path, PROBES)
 
 
 def write_text_onnx(proto: Any, path: str | os.PathLike[str]) -> None:

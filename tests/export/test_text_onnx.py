@@ -35,6 +35,7 @@ from kerass2s.export.onnx import session
 from kerass2s.export.saved_model import load_signatures
 from kerass2s.export.text_onnx import surround
 from kerass2s.presets import load_preset
+from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import END_ID, SentencePieceTokenizer
 
 TORTURE = json.loads(Path(__file__).with_name("unicode_torture.json").read_text("utf-8"))
@@ -249,6 +250,17 @@ def test_the_manifest_and_the_description(pronouncer_exports: Path, place: Path)
     assert sizes[0] < 1.1 * sizes[1]
     shapes = {value.name: [dim.dim_param for dim in value.type.tensor_type.shape.dim] for value in file.graph.output}
     assert shapes["texts"] == shapes["scores"] == ["batch", "beams"] and shapes["best_text"] == ["batch"]
+
+
+def test_in_fewer_bits_and_by_other_operators(live: Seq2Seq, exported: Path, tmp_path: Path):
+    path = tmp_path / "small.text.onnx"
+    live.export(path, format="text_onnx", search=BeamSearch(2, max_length=6), opset=19, precision="int8")
+    file, description = read_onnx(path)
+    assert (description["precision"], description["opset"]) == ("int8", "19")
+    assert [each.version for each in file.opset_import if each.domain == ""] == [19]
+    assert onnx.TensorProto.INT8 in {each.data_type for each in file.graph.initializer}
+    words = ["cat", "stick", "", "tack"]
+    assert load_predictor(path).generate(words) == load_predictor(exported / "model.onnx").generate(words)
 
 
 # === Refusals ===
