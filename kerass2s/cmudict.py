@@ -11,10 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kerass2s.data import Pair, split_pairs
+from kerass2s.downloads import base, download
 from kerass2s.errors import DataError
+from kerass2s.files import MEBIBYTE
 
-CLASSIC = "https://downloads.sourceforge.net/project/cmusphinx/G2P%20Models/phonetisaurus-cmudict-split.tar.gz"
+CLASSIC = "https://downloads.sourceforge.net/project/cmusphinx/G2P%20Models/"
 """Where CMU Sphinx keeps the split of most published figures, "PRONALSYL 2007"."""
+ARCHIVE = "phonetisaurus-cmudict-split.tar.gz"
+LARGEST = 16 * MEBIBYTE
 CLASSIC_PARTS = {
     "cmudict.dic.train": "40a1eb0fe35e9d93a0518e6aa3b38cf1cbcf958bcc757e72ba4e3b6c2a85050f",
     "cmudict.dic.test": "c01ea7d21153ff262174b383b2f058a7c98e8ca531041d98af69365e67e5811a",
@@ -73,29 +77,40 @@ def load_split() -> dict[str, list[Pair]]:
 def classic_archive() -> Path:
     """Returns where the archive is kept: `$KERASS2S_DATA/cmudict`, or `~/.cache/kerass2s/cmudict`."""
     home = Path(os.environ.get("KERASS2S_DATA") or Path.home() / ".cache" / "kerass2s")
-    return home / "cmudict" / CLASSIC.rpartition("/")[2]
+    return home / "cmudict" / ARCHIVE
 
 
-def load_classic_split(archive: Path | None = None) -> dict[str, list[Pair]]:
+def load_classic_split(archive: Path | None = None, address: str = CLASSIC) -> dict[str, list[Pair]]:
     """Returns `train`, `dev` and `test` of the split that most published figures are for; words in capitals, no stress.
 
     The test words are the published ones. There are no published development words: those whose SHA-256 is a multiple
     of 40 are taken out of the training words (2,676 of 106,837).
 
     Args:
-        archive: the file of `CLASSIC`; None for `classic_archive()`.
+        archive: the file; None for `classic_archive()`.
+        address: the folder that a file that is not there is downloaded from; `$KERASS2S_MIRROR/cmudict/` where that is
+            set.
 
     Raises:
-        DataError: there is no such file, or it does not say what the published one says.
+        DataError: the file cannot be downloaded, or does not say what the published one says.
     """
     archive = archive or classic_archive()
-    train, test = (
-        _checked(parse(text.splitlines()), name, archive) for name, text in _members(archive, CLASSIC_PARTS).items()
-    )
+    if not archive.is_file():
+        try:
+            download(base("cmudict", address) + ARCHIVE, archive, _classic, largest=LARGEST)
+        except DataError as error:
+            raise DataError(f"Cannot download the classic split; put it at {archive}. {error}") from error
+    train, test = _classic(archive)
     parts: dict[str, list[Pair]] = {"train": [], "dev": [], "test": test}
     for pair in train:
         parts["train" if _hash(pair.source) % DEV_EVERY else "dev"].append(pair)
     return parts
+
+
+def _classic(archive: Path) -> list[list[Pair]]:
+    """Returns the pairs of each of the archive's files; raises DataError unless they are the published ones."""
+    members = _members(archive, CLASSIC_PARTS)
+    return [_checked(parse(text.splitlines()), name, archive) for name, text in members.items()]
 
 
 def _members(archive: Path, names: Iterable[str]) -> dict[str, str]:
@@ -104,8 +119,6 @@ def _members(archive: Path, names: Iterable[str]) -> dict[str, str]:
         with tarfile.open(archive) as opened:
             files = {Path(member.name).name: member for member in opened.getmembers() if member.isfile()}
             return {name: opened.extractfile(files[name]).read().decode("utf-8") for name in names}
-    except FileNotFoundError as error:
-        raise DataError(f"The classic split is {CLASSIC}; put it at {archive}. Received: no such file") from error
     except (tarfile.TarError, OSError, KeyError, UnicodeDecodeError, EOFError) as error:
         raise DataError(f"{archive}: this is not the archive of the classic split. Received: {error}") from error
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import functools
+import hashlib
 import http.client
 import os
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,7 +37,7 @@ def base(name: str, address: str) -> str:
 def download(
     address: str,
     path: Path,
-    sha256: str,
+    right: str | Callable[[Path], None],
     *,
     largest: int = 4096 * MEBIBYTE,
     timeout: float = 30.0,
@@ -51,7 +54,8 @@ def download(
         address: `https://`, `http://`, or `file://` of a mirror on a disk; the checksum tells whether it is the file,
             whoever sent it.
         path: where it goes.
-        sha256: its checksum, in hexadecimal.
+        right: its SHA-256, in hexadecimal; or, of a file whose content is known but not how it was packed, what reads a
+            file and raises DataError unless it is the one that is meant.
         largest: the most bytes to take.
         timeout: seconds without a byte after which a try ends.
         minutes: after which it is given up, however slowly bytes come.
@@ -65,20 +69,39 @@ def download(
     if not address.startswith(("https://", "http://", "file://")):
         raise DataError(f"An address begins with https://, http:// or file://. Received: {address!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{sha256[:16]}.part")
+    check = functools.partial(_need_digest, sha256=right) if isinstance(right, str) else right
+    mark = right if isinstance(right, str) else hashlib.sha256(address.encode()).hexdigest()
+    part = path.with_name(f".{path.name}.{mark[:16]}.part")
     with part.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        if path.is_file() and digest(path) == sha256:
+        if _passes(path, check):
             part.unlink(missing_ok=True)
             return
         _fill(file, address, largest, timeout, time.monotonic() + 60 * minutes, tries, pause)
         os.fsync(file.fileno())
-        found = digest(part)
-        if found != sha256:
+        try:
+            check(part)
+        except DataError as error:
             part.unlink()
-            raise DataError(f"{address}: not the file that was meant, whose SHA-256 is {sha256}. Received: {found}")
+            raise DataError(f"{address}: not the file that was meant. {error}") from error
         os.replace(part, path)
     sync_directory(path.parent)
+
+
+def _need_digest(path: Path, sha256: str) -> None:
+    found = digest(path)
+    if found != sha256:
+        raise DataError(f"Its SHA-256 should be {sha256}. Received: {found}")
+
+
+def _passes(path: Path, check: Callable[[Path], None]) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        check(path)
+    except DataError:
+        return False
+    return True
 
 
 def _fill(file: BinaryIO, address: str, largest: int, timeout: float, end: float, tries: int, pause: float) -> None:

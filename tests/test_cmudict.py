@@ -48,6 +48,22 @@ def test_another_archive_is_refused(archive: Path, tmp_path: Path, monkeypatch: 
     (tmp_path / "cut.tar.gz").write_bytes(archive.read_bytes()[:100])
     with pytest.raises(DataError, match="not the archive of the classic split"):
         cmudict.load_classic_split(tmp_path / "cut.tar.gz")
-    monkeypatch.setenv("KERASS2S_DATA", str(tmp_path / "none"))
-    with pytest.raises(DataError, match=r"put it at .*none"):
+
+
+def test_the_archive_is_downloaded_and_must_be_the_published_one(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KERASS2S_DATA", str(tmp_path / "home"))
+    monkeypatch.setenv("KERASS2S_MIRROR", f"file://{tmp_path / 'mirror'}")
+    with pytest.raises(DataError, match=r"put it at .*home/cmudict/phonetisaurus-cmudict-split\.tar\.gz"):
         cmudict.load_classic_split()
+    there = tmp_path / "mirror" / "cmudict" / cmudict.ARCHIVE
+    there.parent.mkdir(parents=True)
+    there.write_bytes(archive.read_bytes()[:100])
+    with pytest.raises(DataError, match="not the file that was meant"):
+        cmudict.load_classic_split()
+    there.write_bytes(archive.read_bytes())
+    parts = cmudict.load_classic_split()
+    assert len(parts["test"]) == 1 and cmudict.classic_archive().read_bytes() == archive.read_bytes()
+    there.unlink()
+    assert cmudict.load_classic_split() == parts
