@@ -10,7 +10,7 @@ OUT ?= out/quickstart
 .DEFAULT_GOAL := help
 SMOKE ?= tests/text tests/data tests/models/test_seq2seq.py tests/export/test_onnx.py tests/export/test_saved_model.py \
     tests/reliability/test_bad_files.py tests/cli/test_inference.py
-.PHONY: help quickstart test test-lowest test-latest audit engines lint format notebooks lock clean
+.PHONY: help quickstart test test-lowest test-latest peers benchmark audit engines lint format notebooks lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -31,6 +31,14 @@ test-latest: ## try the newest versions that setup.py allows, in an environment 
 	test -x .venv-latest/bin/python || $(PYTHON) -m venv .venv-latest
 	.venv-latest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[all,test]'
 	.venv-latest/bin/python -m pytest -n $(WORKERS) $(SMOKE)
+
+peers: ## install what the benchmarks compare with, in an environment of its own
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
+
+benchmark: $(STAMP) peers ## compare training and decoding with PyTorch, by turns (an hour; an idle machine)
+	$(BIN)/python benchmarks/peers/compare_training.py
+	$(BIN)/python benchmarks/peers/compare_decoding.py
 
 audit: $(STAMP) ## ask for known vulnerabilities in the locked packages
 	$(BIN)/python -m pip install --quiet pip-audit
@@ -63,7 +71,7 @@ lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
 	    --output-file tests/deploy/mlserver.lock
 
 clean: ## remove the environment and what tools and runs left behind
-	rm -rf $(VENV) .venv-lowest .venv-latest .engines tests/runtimes/node_modules build dist out runs *.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-latest .venv-peers .engines tests/runtimes/node_modules build dist out runs *.egg-info
 	rm -rf .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -229,7 +229,8 @@ class _Fused:
             return super().inner_loop(sequences, initial_state, mask, training)
         inputs, states = tf.convert_to_tensor(sequences), tf.nest.flatten(initial_state)
         weights = _Weights(*(tf.cast(tf.convert_to_tensor(each), inputs.dtype) for each in self._weights()))
-        inputs = tf.transpose(inputs, [1, 0, 2])
+        # What Keras' RNN gives, sliced, does not know its own width.
+        inputs = tf.transpose(tf.ensure_shape(inputs, [None, None, weights.kernel.shape[0]]), [1, 0, 2])
         if mask is not None:
             mask = tf.transpose(tf.nest.flatten(mask)[0])[:, :, tf.newaxis]
         if self.go_backwards:

@@ -131,14 +131,23 @@ class Seq2Seq(Inference, keras.Model):
             weighted_metrics: None for those of the targets: token accuracy, sequence accuracy and perplexity for
                 tokens, the mean absolute error for vectors, padding left out.
             jit_compile: off by default: on a CPU it costs more than it brings.
-            fused: train the recurrent layers by a time loop of our own, where it can stand in for Keras'; see
-                `kerass2s.fused`. The numbers are the same but for rounding; it was 1.1 times as fast in bfloat16 with
-                short sequences, and no faster in float32.
+            fused: train the recurrent layers by a time loop of our own, and project to the vocabulary and take the
+                cross-entropy in one, without the logits [B, T, V], each where it can stand in for what Keras does; see
+                `kerass2s.fused`, `kerass2s.projection` and docs/performance.md. The numbers are the same but for
+                rounding; with a policy of bfloat16 the logits, too, are computed in that.
             **options: `run_eagerly`, `steps_per_execution`, … of `keras.Model.compile`.
+
+        Raises:
+            ConfigError: fused and jit_compile.
         """
+        if fused and jit_compile:
+            raise ConfigError(
+                f"XLA compiles no loops of open length: no jit_compile with fused. Received: {jit_compile}"
+            )
         self.feeding = feeding or self._own_feeding
         self.fused = fused
         set_fused(self, fused)
+        self.decoder.fused = fused
         super().compile(
             optimizer=optimizer,
             loss=loss or self.codec.loss(),

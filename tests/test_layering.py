@@ -21,6 +21,7 @@ ORDER = [
     "context",
     "dropout",
     "fused",
+    "projection",
     "recurrence",
     "elements",
     "positions",

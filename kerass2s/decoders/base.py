@@ -14,6 +14,7 @@ from kerass2s.decoding import StepOutput
 from kerass2s.dropout import SEED, Dropping, SequenceSeed, drop
 from kerass2s.elements import Elements, OneHot, Tokens
 from kerass2s.errors import ConfigError
+from kerass2s.projection import Unprojected
 
 __all__ = [
     "Decoder",
@@ -33,8 +34,24 @@ class _Graphs:
     """The two graphs beside the sequence one; a plain object, so that Keras does not count their weights twice."""
 
     start: keras.Model
+    sequence: tuple[dict[str, Any], Any]
     step: keras.Model
     target_name: str
+
+    @cached_property
+    def features(self) -> keras.Model | None:
+        """The sequence's layers but for the last, where that is the projection of tokens; None where it is not."""
+        inputs, prediction = self.sequence
+        last = prediction._keras_history
+        if self.target_name != Tokens.target_name or not isinstance(last.operation, (keras.layers.Dense, TiedLogits)):
+            return None
+        return keras.Model(inputs, last.operation._inbound_nodes[last.node_index].input_tensors[0], name="features")
+
+    def unprojected(self, inputs: dict[str, Any]) -> Unprojected:
+        """Run the sequence in training as far as its last layer, `-> logits [B, T, V]` that are not made."""
+        layer = self.sequence[1]._keras_history.operation
+        kernel = ops.transpose(layer.embedding.embeddings) if isinstance(layer, TiedLogits) else layer.kernel
+        return Unprojected(self.features(inputs, training=True), kernel, layer.bias if layer.use_bias else None)
 
     @cached_property
     def soft_step(self) -> keras.Model:
@@ -100,8 +117,11 @@ class Decoder(keras.Model):
         self.target_name = target_name
         self.state_names = tuple(state_names)
         self._start_inputs = tuple(start[0])
-        self._graphs = _Graphs(keras.Model(*start, name="start"), keras.Model(*step, name="step"), target_name)
+        self._graphs = _Graphs(
+            keras.Model(*start, name="start"), sequence, keras.Model(*step, name="step"), target_name
+        )
         self.mixable = mixable and target_name == Tokens.target_name
+        self.fused = False
 
     @property
     def aligned(self) -> bool:
@@ -118,8 +138,14 @@ class Decoder(keras.Model):
         return Start(state, {name: value for name, value in made.items() if name not in state})
 
     def sequence(self, target: Any, start: Start, training: bool = False) -> Any:
-        """Run teacher forced, `target [B, T]` (shifted right) `-> logits [B, T, V]`."""
-        return self({self.target_name: target, **start.state, **start.memory}, training=training)
+        """Run teacher forced, `target [B, T]` (shifted right) `-> logits [B, T, V]`.
+
+        In training with `fused` set they are `Unprojected`, where the last layer is a projection to the vocabulary.
+        """
+        inputs = {self.target_name: target, **start.state, **start.memory}
+        if training and self.fused and self._graphs.features:
+            return self._graphs.unprojected(inputs)
+        return self(inputs, training=training)
 
     def step(self, target: Any, state: dict[str, Any], memory: dict[str, Any], training: bool = False) -> StepOutput:
         """Run one position, `target [B] -> logits [B, V], next state, alignment [B, S] or None`."""

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerass2s.projection import Scores, Unprojected
+
 __all__ = ["Perplexity", "SequenceAccuracy", "TokenAccuracy"]
 
 
@@ -35,7 +37,15 @@ def _weights(y_true: Any, sample_weight: Any) -> Any:
     return ops.ones(ops.shape(y_true)) if sample_weight is None else ops.cast(sample_weight, "float32")
 
 
-def _right(y_true: Any, y_pred: Any) -> Any:
+def _scores(y_pred: Any, sample_weight: Any) -> Scores | None:
+    """Return what the loss already knows of logits that were not made; of padding it knows nothing."""
+    return y_pred.scores if isinstance(y_pred, Unprojected) and sample_weight is not None else None
+
+
+def _right(y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
+    scores = _scores(y_pred, sample_weight)
+    if scores is not None:
+        return scores.right > 0
     return ops.equal(ops.cast(y_true, "int32"), ops.cast(ops.argmax(y_pred, axis=-1), "int32"))
 
 
@@ -49,7 +59,7 @@ class TokenAccuracy(_Ratio):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add labels `[B, T]`, logits `[B, T, V]`, weights `[B, T]`."""
         weights = _weights(y_true, sample_weight)
-        self._add(ops.sum(ops.cast(_right(y_true, y_pred), "float32") * weights), ops.sum(weights))
+        self._add(ops.sum(ops.cast(_right(y_true, y_pred, sample_weight), "float32") * weights), ops.sum(weights))
 
 
 @keras.saving.register_keras_serializable("kerass2s")
@@ -62,7 +72,7 @@ class SequenceAccuracy(_Ratio):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add labels `[B, T]`, logits `[B, T, V]`, weights `[B, T]`; a row without a real token does not count."""
         weights = _weights(y_true, sample_weight)
-        right = ops.all(ops.logical_or(_right(y_true, y_pred), weights == 0), axis=-1)
+        right = ops.all(ops.logical_or(_right(y_true, y_pred, sample_weight), weights == 0), axis=-1)
         real = ops.any(weights > 0, axis=-1)
         self._add(ops.sum(ops.cast(ops.logical_and(right, real), "float32")), ops.sum(ops.cast(real, "float32")))
 
@@ -77,7 +87,11 @@ class Perplexity(_Ratio):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add labels `[B, T]`, logits `[B, T, V]`, weights `[B, T]`."""
         weights = _weights(y_true, sample_weight)
-        loss = ops.sparse_categorical_crossentropy(ops.cast(y_true, "int32"), y_pred, from_logits=True)
+        scores = _scores(y_pred, sample_weight)
+        if scores is None:
+            loss = ops.sparse_categorical_crossentropy(ops.cast(y_true, "int32"), y_pred, from_logits=True)
+        else:
+            loss = scores.nll
         self._add(ops.sum(ops.cast(loss, "float32") * weights), ops.sum(weights))
 
     def result(self) -> Any:

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kerass2s.errors import ConfigError
+from kerass2s.projection import Scores, Unprojected
 
 __all__ = ["TokenCrossentropy"]
 
@@ -45,8 +46,17 @@ class TokenCrossentropy(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.label_smoothing = label_smoothing
 
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the loss as `reduction` says; with weights `[B, T]`, logits that are not made yet never are."""
+        reduced = self.reduction not in (None, "none") and sample_weight is not None
+        if isinstance(y_pred, Unprojected) and reduced and len(sample_weight.shape) == len(y_true.shape):
+            y_pred = y_pred.score(y_true, sample_weight, self.label_smoothing)
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each position, `[B, T]`."""
+        if isinstance(y_pred, Scores):
+            return y_pred.loss
         labels = ops.cast(y_true, "int32")
         loss = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=True)
         if not self.label_smoothing:

@@ -104,6 +104,19 @@ def test_weights_of_kerass_own_layers_load_into_these_and_back(tmp_path):
             np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+def test_inputs_that_do_not_know_their_width_are_run():
+    layer = fused.LSTM(6, return_sequences=True)
+    layer.build((None, None, 3))
+    inputs = values(4, 5, 3)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None])], autograph=False)
+    def run(given: tf.Tensor) -> tf.Tensor:
+        return layer(given, training=True)
+
+    layer.fused = True
+    np.testing.assert_allclose(run(inputs), layer(inputs, training=False), atol=1e-6)
+
+
 def test_in_bfloat16_the_gradients_are_nearer_to_float32_than_those_of_keras():
     inputs, errors = values(4, 5, 3), {}
     for policy in ("float32", "mixed_bfloat16"):

@@ -1,0 +1,169 @@
+"""Times training steps against PyTorch's: the same weights, batches and updates, both sides by turns.
+
+    make benchmark                                               # installs PyTorch beside, and runs everything
+    python benchmarks/peers/compare_training.py --task words --precision bfloat16 --rounds 5
+
+Every side is a process of its own, in its own environment: ours fused (`compile(fused=True)`) and not, PyTorch with
+what an expert would use (`nn.LSTM`, packed rows where they differ, autocast, fused Adam), and both with jemalloc
+preloaded where Debian's libjemalloc2 is installed. The losses of the first three steps are compared before anything is
+timed. Then the sides take turns, and the ratio of each round is one figure; shown are their median and quartiles. One
+side is a matmul of large matrices: the rate that it reaches is what the machine can do at that moment.
+
+The wall clock counts what other programs take from this one; on a machine that is not idle read the time of the
+processor (`--clock processor --threads 1`). The peak of memory is what a step adds to the model and its optimizer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from schedule import PEERS, ROOT, Running, Side, jemalloc, ratio, start, take_turns
+
+RESULTS = ROOT / "docs" / "training_against_pytorch.json"
+PRECISIONS = ("float32", "bfloat16")
+CLOSE = {"float32": 2e-5, "bfloat16": 5e-3}
+"""How near the losses of all sides must be, relatively."""
+SMALL = {"units": 512, "embedding_size": 256}
+READS = {"bidirectional": False, "bridge": "pass"}
+TASKS: dict[str, dict[str, Any]] = {
+    "words": {
+        "batch": 128,
+        "length": 30,
+        "vocabulary": 8000,
+        "attention": False,
+        "config": {**SMALL, "layers": 1, "reverse_source": False},
+    },
+    "words, attention": {
+        "batch": 128,
+        "length": 30,
+        "vocabulary": 8000,
+        "attention": True,
+        "config": {**SMALL, **READS},
+    },
+    "pronunciations": {
+        "vocabulary": None,
+        "attention": True,
+        "config": {"units": 256, "embedding_size": 128, "bidirectional": True, "bridge": "dense"},
+    },
+    "memory": {
+        "batch": 64,
+        "length": 100,
+        "vocabulary": 32000,
+        "attention": False,
+        "config": {**SMALL, "layers": 1, "reverse_source": False},
+    },
+}
+"""Batches of full rows of random ids, or of words and their pronunciations as `fit` puts them together."""
+
+
+def operations(task: dict[str, Any]) -> float:
+    """Counts the floating-point operations of one training step in its matmuls; full rows only."""
+    config, length = task["config"], task["length"]
+    units, width = config["units"], config["embedding_size"]
+    token = 2 * (2 * 4 * units * (width + units)) + 2 * units * task["vocabulary"]
+    if task["attention"]:
+        token += 2 * units * units + 4 * length * units + 4 * units * units
+    return 3 * token * task["batch"] * length  # forward, and twice that for the two gradients of each
+
+
+def sides(directory: Path, precision: str, peers: Path, preload: str | None) -> list[Side]:
+    """Names the sides of a comparison; ours comes first, as it writes what the others read."""
+    given = (str(directory), "--precision", precision)
+    found = [
+        Side("fused", "keras_training.py", (*given, "--fused")),
+        Side("plain", "keras_training.py", given),
+        Side("PyTorch", "torch_training.py", given, str(peers)),
+    ]
+    if preload:
+        found += [
+            Side("fused, jemalloc", "keras_training.py", (*given, "--fused"), preload=preload),
+            Side("PyTorch, jemalloc", "torch_training.py", given, str(peers), preload),
+        ]
+    return [*found, Side("matmul", "matmul.py", ("--precision", precision))]
+
+
+def compare(name: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Starts all sides, compares their losses, lets them take turns and returns what came of it."""
+    task = TASKS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        (directory / "task.json").write_text(json.dumps(task), "utf-8")
+        running = [start(side, options.threads) for side in sides(directory, precision, options.peers, options.preload)]
+        check_losses(running[:-1], CLOSE[precision])
+        take_turns(running, options.rounds, {each.side.name: options.steps for each in running} | {"matmul": 4})
+        found = report(task, running, options.clock)
+        for each in running:
+            each.close()
+    return found
+
+
+def check_losses(running: list[Running], close: float) -> None:
+    """Ends the comparison where the sides do not compute the same."""
+    first, *others = ([float(loss) for loss in each.shown["shown"]] for each in running)
+    if any(abs(a - b) > close * abs(a) for other in others for a, b in zip(first, other, strict=True)):
+        raise SystemExit(f"All sides must compute the same. Received: losses {[first, *others]}")
+
+
+def report(task: dict[str, Any], running: list[Running], clock: str) -> dict[str, Any]:
+    """Sums up the turns: seconds, tokens a second, memory, ratios to the fused side and to the machine."""
+    ours, matmul, found = running[0], running[-1], {}
+    rate = matmul.shown["flop"] / matmul.median(clock)
+    for each in running[:-1]:
+        found[each.side.name] = {
+            "version": each.shown["version"],
+            "wall_seconds": round(each.median("wall"), 4),
+            "processor_seconds": round(each.median("processor"), 4),
+            "target_tokens_per_second": round(each.shown["tokens"] / each.median(clock)),
+            "step_mib": round(each.turns[-1]["peak_mib"] - each.shown["held_mib"]),
+            "fused_is_faster": ratio(ours, each, clock),
+        }
+        if task["vocabulary"]:
+            reached = operations(task) / each.median(clock)
+            found[each.side.name]["of_matmul_rate"] = round(reached / rate, 3)
+    return {"matmul_gflops": round(rate / 1e9), "losses": ours.shown["shown"], "sides": found}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compares what is asked, shows it and writes the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", action="append", choices=list(TASKS), help="all without it")
+    parser.add_argument("--precision", action="append", choices=PRECISIONS, help="both without it")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each side takes its turn")
+    parser.add_argument("--steps", type=int, default=2, help="training steps of one turn")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of every side")
+    parser.add_argument("--clock", choices=["wall", "processor"], default="wall", help="what the ratios are of")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="the Python that has PyTorch")
+    parser.add_argument("--preload", default=jemalloc(), help="libjemalloc.so.2; without it those sides are left out")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file to write")
+    options = parser.parse_args(arguments)
+    runs: dict[str, Any] = {}
+    for name in options.task or TASKS:
+        for precision in options.precision or PRECISIONS:
+            run = runs[f"{name}, {precision}"] = compare(name, precision, options)
+            print(f"\n{name}, {precision}; matmul {run['matmul_gflops']} GFLOP/s", flush=True)
+            for side, figures in run["sides"].items():
+                spread = "{ratio:.2f} ({low:.2f} to {high:.2f})".format(**figures["fused_is_faster"])
+                print(
+                    f"  {side:18} {figures['target_tokens_per_second']:7} tokens/s, a step adds {figures['step_mib']} "
+                    f"MiB, {figures.get('of_matmul_rate', '-')} of the matmul rate, fused is {spread} times as fast",
+                    flush=True,
+                )
+    results = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cores": os.cpu_count(),
+        **{name: getattr(options, name) for name in ("threads", "clock", "rounds", "steps")},
+        "runs": runs,
+    }
+    options.results.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
