@@ -3,9 +3,10 @@
     python benchmarks/load.py EXPORTS --seconds 120 --clients 16
 
 EXPORTS is a directory with `saved_model/1` and `model.onnx`, such as `out/quickstart/g2p_quickstart`. A process of its
-own serves both over gRPC, as TensorFlow Serving's PredictionService. Each client asks for one to eight words at a time;
-two more do harm: one gives up each request after a millisecond, one sends half a request and reads nothing. It prints
-one JSON object for each export, and exits with 1 if an answer differs from the one given to a lone client.
+own serves both over gRPC, as TensorFlow Serving's PredictionService. Each client asks for one to eight words at a time.
+Three more are a burden: one cancels each request after up to 50 milliseconds, wherever it is by then; one has a line of
+64 bytes at a time, both ways; one opens connections, says half a greeting and reads nothing. It prints one JSON object
+for each export, and exits with 1 if an answer, the slow client's too, differs from a lone client's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from kerass2s.errors import ServingError
 
 WORDS = ("stick", "pharaohs", "it", "quay", "phoneme", "daylights", "sprang", "knight", "a", "zucchini", "rhythm")
 ARTEFACTS = ("saved_model/1", "model.onnx")
@@ -61,6 +64,35 @@ def serve(exports: Path, workers: int) -> None:
 # === Clients ===
 
 
+class SlowLine:
+    """A line to a port of this machine that brings 64 bytes each 10 milliseconds, either way.
+
+    Attributes:
+        port: where it begins.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._open = socket.create_server(("localhost", 0))
+        self._target = port
+        self.port = self._open.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            here = self._open.accept()[0]
+            there = socket.create_connection(("localhost", self._target))
+            for ends in ((here, there), (there, here)):
+                threading.Thread(target=self._bring, args=ends, daemon=True).start()
+
+    def _bring(self, one: socket.socket, other: socket.socket) -> None:
+        try:
+            while content := one.recv(64):
+                other.sendall(content)
+                time.sleep(0.01)
+        except OSError:
+            return  # one of the two has hung up
+
+
 class Load:
     """Asks one export of a server for a while, from many threads.
 
@@ -75,16 +107,23 @@ class Load:
 
         self.port, self.process, self.name = port, process, name
         self.transport = GrpcTransport(f"localhost:{port}")
+        self.slow_transport = GrpcTransport(f"localhost:{SlowLine(port).port}")
         self.expected = {word: self.ask([word])[0] for word in WORDS}
         self.seconds: list[float] = []
         self.wrong: list[str] = []
         self.given_up = 0
+        self.slow_requests = 0
         self.end = 0.0
 
-    def ask(self, words: list[str], patience: float = 600.0) -> list[str]:
+    def ask(self, words: list[str], patience: float = 600.0, transport: Any = None) -> list[str]:
         """Returns the server's answers."""
         asked = {"text": np.array([word.encode() for word in words], object)}
-        return self.transport.predict(self.name, None, "", asked, patience)["text"].tolist()
+        return (transport or self.transport).predict(self.name, None, "", asked, patience)["text"].tolist()
+
+    def compare(self, words: list[str], found: list[str]) -> None:
+        """Keeps an answer that is not a lone client's."""
+        if found != [self.expected[word] for word in words]:
+            self.wrong.append(f"{words}: {found}")
 
     def client(self, seed: int) -> None:
         """Asks and compares until the end."""
@@ -94,19 +133,25 @@ class Load:
             begin = time.monotonic()
             found = self.ask(words)
             self.seconds.append(time.monotonic() - begin)
-            if found != [self.expected[word] for word in words]:
-                self.wrong.append(f"{words}: {found}")
+            self.compare(words, found)
 
     def impatient(self) -> None:
-        """Gives up each request before its answer can come."""
+        """Gives up each request soon: before it has come, while it is computed, or when its answer is on its way."""
+        draw = random.Random(0)
         while time.monotonic() < self.end:
             try:
-                self.ask(WORDS, 0.001)
-            except Exception:  # what a client of gRPC raises when its time is up
+                self.ask(list(WORDS), draw.uniform(0.001, 0.05))
+            except (TimeoutError, ServingError):
                 self.given_up += 1
-            time.sleep(0.05)
+            time.sleep(0.02)
 
     def slow(self) -> None:
+        """Asks and reads a few bytes at a time."""
+        while time.monotonic() < self.end:
+            self.compare(list(WORDS), self.ask(list(WORDS), transport=self.slow_transport))
+            self.slow_requests += 1
+
+    def silent(self) -> None:
         """Opens connections that say little and read nothing."""
         opened = []
         while time.monotonic() < self.end:
@@ -125,7 +170,7 @@ class Load:
         """Lets them all loose and returns the figures."""
         self.end = time.monotonic() + seconds
         threads = [threading.Thread(target=self.client, args=(seed,)) for seed in range(clients)]
-        threads += [threading.Thread(target=self.impatient), threading.Thread(target=self.slow)]
+        threads += [threading.Thread(target=burden) for burden in (self.impatient, self.slow, self.silent)]
         for thread in threads:
             thread.start()
         time.sleep(seconds / 3)  # by then every shape of batch has been seen, and memory is what it will be
@@ -141,6 +186,7 @@ class Load:
             "requests": len(self.seconds),
             "wrong": len(self.wrong) + (alone != self.expected),
             "given_up": self.given_up,
+            "slow_requests": self.slow_requests,
             "p50_ms": round(float(half), 1),
             "p99_ms": round(float(most), 1),
             "memory_after_a_third_mib": round(warm, 1),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kerass2s.errors import DataError
-from kerass2s.files import MEBIBYTE, digest, sync_directory
+from kerass2s.files import MEBIBYTE, OUT_OF_ROOM, digest, sync_directory
 
 __all__ = ["base", "download"]
 
@@ -126,7 +126,7 @@ def _is_final(error: Exception) -> bool:
         return error.code not in WORTH_ANOTHER_TRY
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, FileNotFoundError | str):
         return True  # of a mirror on a disk, or an address that is none
-    return isinstance(error, OSError) and error.errno in (27, 28, 122)  # too large, no space, over quota
+    return isinstance(error, OSError) and error.errno in OUT_OF_ROOM
 
 
 def _append(file: BinaryIO, address: str, largest: int, timeout: float, end: float) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -13,9 +15,11 @@ from kerass2s.errors import DataError, UserError
 
 __all__ = [
     "MEBIBYTE",
+    "OUT_OF_ROOM",
     "SEAL",
     "digest",
     "inside",
+    "need_room",
     "opened",
     "read_bytes",
     "read_json",
@@ -28,6 +32,8 @@ __all__ = [
 ]
 
 MEBIBYTE = 1 << 20
+OUT_OF_ROOM = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+"""The numbers of a disk's errors that more room would mend."""
 SEAL = "sha256"
 """The key of a JSON object that has the checksum of all the others."""
 
@@ -159,6 +165,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         made.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def need_room(directory: Path, size: int) -> None:
+    """Looks whether so many bytes can be written, before a library does that cannot bear it if they cannot.
+
+    Raises:
+        OSError: the disk has less room.
+    """
+    free = shutil.disk_usage(directory).free
+    if free < size:
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {size:,} bytes are needed, {free:,} are free")
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

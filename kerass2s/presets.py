@@ -21,7 +21,7 @@ from kerass2s import hub, zoo
 from kerass2s.confidence import Calibration
 from kerass2s.ensemble import ENSEMBLE, Ensemble
 from kerass2s.errors import ConfigError, PresetError, suggestion
-from kerass2s.files import MEBIBYTE, SEAL, digest, inside, read_json, seal, sealed, write_json
+from kerass2s.files import MEBIBYTE, SEAL, digest, inside, need_room, read_json, seal, sealed, write_json
 from kerass2s.inference import Inference
 from kerass2s.seq2seq import Seq2Seq
 from kerass2s.text import SentencePieceTokenizer
@@ -46,6 +46,8 @@ FORMATS = {1: KEYS, FORMAT: KEYS | {SEAL}}
 LARGEST_CONFIG = MEBIBYTE
 SMALL = 1 << 28
 """Bytes of weights that are allocated without a look at the weights' file."""
+BESIDE_A_WEIGHT = 4096
+"""Bytes, at most, that HDF5 takes for the name and the place of one."""
 HERE = Path(__file__).resolve().parent
 BUNDLED = HERE / "exported" if (HERE / "exported").is_dir() else HERE.parent / "exported"
 """The presets that are shipped: beside the code where it was installed, at the root of a checkout."""
@@ -61,6 +63,9 @@ def save_preset(model: Inference, directory: Any) -> None:
 
     An ensemble becomes one preset for each member, in `member_0`, `member_1`, …, and a config.json that has the
     checksums of theirs.
+
+    Raises:
+        OSError: it cannot be written, as where the disk is full; what was there is as it was.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -82,6 +87,8 @@ def save_preset(model: Inference, directory: Any) -> None:
 
 def _write_network(model: Seq2Seq, directory: Path) -> list[str]:
     """Write weights and tokenizers; return the names of the files."""
+    # Where HDF5 cannot write a file to its end, it ends the process with a fault, later.
+    need_room(directory, sum(4 * math.prod(each.shape) + BESIDE_A_WEIGHT for each in model.weights))
     _without_optimizer(model).save_weights(directory / WEIGHTS)
     tokenizers = model.codec.tokenizers()
     for side, tokenizer in tokenizers.items():

@@ -17,6 +17,7 @@ from kerass2s.errors import ConfigError, ExportError, UserError
 from kerass2s.evaluation import evaluate_texts
 from kerass2s.export import verify, write_manifest, write_text_onnx
 from kerass2s.export.describe import read_onnx
+from kerass2s.files import write_bytes
 from kerass2s.presets import BUNDLED, load_preset
 from kerass2s.recipes import Recipe
 from kerass2s.recipes.runs import RECIPE, best_epoch, history, hours
@@ -50,7 +51,7 @@ class Card:
     def write(self, directory: Path, model: Seq2Seq) -> None:
         """Writes README.md, in the form that model hubs read: front matter in YAML, then prose."""
         front = yaml.safe_dump(self._front(), sort_keys=False, allow_unicode=True)
-        (directory / CARD).write_text(f"---\n{front}---\n\n{self._text(model)}", encoding="utf-8")
+        write_bytes(directory / CARD, f"---\n{front}---\n\n{self._text(model)}".encode())
 
     def _front(self) -> dict[str, Any]:
         results = [

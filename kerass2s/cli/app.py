@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from kerass2s.errors import UserError
+from kerass2s.files import OUT_OF_ROOM
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,17 +25,33 @@ def one_line(error: BaseException) -> str:
     """Returns an error's message without line breaks."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"This path cannot be used: {error.strerror}. Received: {str(error.filename)!r}"
+    if _is_out_of_room(error):
+        return f"There is no room to write what was asked for. Received: {os.strerror(error.errno)}"
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     return " ".join(message.split())
 
 
 def _is_users_mistake(error: Exception) -> bool:
-    """Tells a bad option (which typer raises), our own UserError, or a path that cannot be used, from a defect."""
+    """Tells a bad option (which typer raises), our own UserError, or what cannot be read or written, from a defect."""
     return (
         isinstance(error, UserError)
         or hasattr(error, "format_message")
         or (isinstance(error, OSError) and error.filename is not None)
+        or _is_out_of_room(error)
     )
+
+
+def _is_out_of_room(error: BaseException) -> bool:
+    """Tells a full disk, whose error names no file."""
+    return isinstance(error, OSError) and error.errno in OUT_OF_ROOM
+
+
+def _let_go_of_output() -> None:
+    """Drops what stdout still holds if it cannot go where it should: Python would try again at its end, and say so."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Group(TyperGroup):
@@ -50,7 +67,7 @@ class _Group(TyperGroup):
             status = super().main(*args, standalone_mode=False, **options)
             sys.stdout.flush()
         except BrokenPipeError:  # the reader of our output has gone; leave without a word
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            _let_go_of_output()
             return 1
         except typer.Abort:
             print("error: interrupted", file=sys.stderr)
@@ -59,6 +76,7 @@ class _Group(TyperGroup):
             if not _is_users_mistake(error):
                 raise
             print(f"error: {one_line(error)}", file=sys.stderr)
+            _let_go_of_output()
             return 2
         return status if isinstance(status, int) else 0
 

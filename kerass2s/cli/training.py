@@ -191,6 +191,7 @@ def _claim(directory: Path, recipe: Recipe, resume: bool) -> None:
     import yaml
 
     from kerass2s import recipes
+    from kerass2s.files import write_bytes
 
     file = directory / RECIPE
     if resume:
@@ -198,7 +199,8 @@ def _claim(directory: Path, recipe: Recipe, resume: bool) -> None:
     elif directory.exists() and any(directory.iterdir()):
         raise UserError(f"--out must be a new or empty directory, or give --resume to go on. Received: {directory}")
     directory.mkdir(parents=True, exist_ok=True)
-    file.write_text(yaml.safe_dump(recipes.to_dict(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    text = yaml.safe_dump(recipes.to_dict(recipe), sort_keys=False, allow_unicode=True)
+    write_bytes(file, text.encode("utf-8"))
 
 
 def _same(file: Path, recipe: Recipe) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
         search: the search that goes into the file.
 
     Raises:
-        ExportError: something else is at the path, an extra is not installed, or the model has a layer for GPUs alone.
+        ExportError: something else is at the path, an extra is not installed, the model has a layer for GPUs alone, or
+            TensorFlow cannot write it, as where the disk is full.
         OSError: the path cannot be written.
     """
     path = Path(path)
@@ -66,9 +68,22 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
             signatures, outputs = _signatures(model, search)
             for signature in signatures.values():
                 refuse_cudnn(signature.get_concrete_function())
-            tf.saved_model.save(_module(signatures), str(made), signatures=signatures)
-        _write_warmup(made / WARMUP_REQUESTS, signatures, model.codec)
+            module = _module(signatures)
+            with _written(path):
+                tf.saved_model.save(module, str(made), signatures=signatures)
+        with _written(path):
+            _write_warmup(made / WARMUP_REQUESTS, signatures, model.codec)
         write_saved_model_description(made, describe(model, search, outputs))
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Tells in our words that TensorFlow could not write."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = error.message.rpartition("; ")[2]  # before it stands where, a place that is gone by now
+        raise ExportError(f"{path}: the SavedModel cannot be written. Received: {reason}") from error
 
 
 def _check_target(path: Path) -> None:

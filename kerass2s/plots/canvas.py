@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ParamSpec, TypeVar
 
 from kerass2s.errors import UserError
+from kerass2s.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,12 +133,16 @@ def finish(figure: Figure, path: Place) -> Place:
     """
     check_picture(path)
     named = None if hasattr(path, "write") else Path(path)
+    drawn = io.BytesIO()
     try:
-        if named:
-            named.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            figure.savefig(named or path, dpi=120, format=None if named else "png")
+            figure.savefig(drawn, dpi=120, format=named.suffix[1:] if named else "png")
+        if named:
+            named.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(named, drawn.getvalue())
+        else:
+            path.write(drawn.getvalue())
     except (OSError, ValueError) as error:
         raise UserError(f"The plot cannot be written: {error}. Received: {path}") from error
     return named or path

@@ -24,6 +24,7 @@ from kerass2s.analysis import (
 )
 from kerass2s.data import Pair
 from kerass2s.errors import DataError, UserError
+from kerass2s.files import write_bytes
 from kerass2s.significance import RESAMPLES, SEED, Difference, Interval, compare_models, confidence_intervals
 from kerass2s.text import SentencePieceTokenizer
 
@@ -103,7 +104,7 @@ def write_report(
     pairs = _pairs(runs)
     path = Path(directory) / PAGE
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_rendered(_content(runs, pairs, tokenizer, data, seed)), encoding="utf-8")
+    write_bytes(path, _rendered(_content(runs, pairs, tokenizer, data, seed)).encode("utf-8"))
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerass2s.errors import TrainingError
+from kerass2s.files import write_bytes
 
 __all__ = ["FiniteLoss"]
 
@@ -71,6 +73,11 @@ class FiniteLoss(keras.callbacks.Callback):
             named = {**features, "labels": labels, "sample_weight": weights}
             arrays.update({prefix + name: tf.convert_to_tensor(value).numpy() for name, value in named.items()})
         if arrays:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            np.savez(self.path, **arrays)
+            content = io.BytesIO()
+            np.savez(content, **arrays)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(self.path, content.getvalue())
+            except OSError:  # a full disk is not what this run ends for
+                return False
         return bool(arrays)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -131,40 +130,28 @@ def test_ctrl_c_saves_and_leaves_and_the_rest_is_as_it_would_have_been(make, lex
 
 
 def test_a_full_disk_ends_the_run_and_leaves_the_checkpoint_before(
-    make, lexicon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make, lexicon, small_disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "small"
-    place.mkdir()
-    # A disk of its own where this may be mounted; else a file that must not grow stands for it.
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)], capture_output=True, check=False
-    )
-    try:
-        kept, model = Checkpoints(place / "state"), make()
-        if mounted.returncode:
-            written: list[Path] = []
-            sync = checkpoints.sync_file
+    place, written, sync = small_disk.place / "state", [], checkpoints.sync_file
 
-            def full(path: Path) -> None:
-                written.append(path)
-                if len(written) > 1:
-                    raise OSError(28, "No space left on device")
-                sync(path)
+    def full(path: Path) -> None:
+        """Stands for the disk where none can be mounted: the second checkpoint cannot be written."""
+        written.append(path)
+        if len(written) > 1:
+            raise OSError(28, "No space left on device")
+        sync(path)
 
-            monkeypatch.setattr(checkpoints, "sync_file", full)
+    def fill(epoch: int, logs: Any) -> None:
+        if epoch == 1 and small_disk.mounted:
+            small_disk.fill()
 
-        def fill(epoch: int, logs: Any) -> None:
-            if epoch == 1 and not mounted.returncode:
-                (place / "other").write_bytes(bytes(shutil.disk_usage(place).free))
-
-        filling = keras.callbacks.LambdaCallback(on_epoch_begin=fill)
-        with pytest.raises(TrainingError, match=r"cannot be saved \(.*[Nn]o space left.*the checkpoint before"):
-            fit(model, lexicon, filling, kept)
-        assert [path.name for path in (place / "state").iterdir()] == ["000001-000000000"]
-        assert Checkpoints(place / "state").restore(make()) == Standing(1)
-    finally:
-        if not mounted.returncode:
-            subprocess.run(["umount", str(place)], check=True)
+    if not small_disk.mounted:
+        monkeypatch.setattr(checkpoints, "sync_file", full)
+    filling = keras.callbacks.LambdaCallback(on_epoch_begin=fill)
+    with pytest.raises(TrainingError, match=r"cannot be saved \(.*[Nn]o space left.*the checkpoint before"):
+        fit(make(), lexicon, filling, Checkpoints(place))
+    assert [path.name for path in place.iterdir()] == ["000001-000000000"]
+    assert Checkpoints(place).restore(make()) == Standing(1)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_batch(make, lexicon, tmp_path: Path) -> None:

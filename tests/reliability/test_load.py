@@ -20,4 +20,5 @@ def test_every_client_of_many_gets_the_answer_that_one_alone_gets(pronouncer_exp
         assert each["requests"] > 10
         assert each["wrong"] == 0
         assert each["given_up"] > 0
+        assert each["slow_requests"] > 0
         assert each["memory_at_the_end_mib"] < 1.1 * each["memory_after_a_third_mib"] + 20
