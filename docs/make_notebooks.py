@@ -2,17 +2,19 @@
 
 Run `make notebooks` after a change of a text; it takes some minutes for each. The text is plain Python in the percent
 format that Jupytext, VS Code and PyCharm open as a notebook: reviews read it, CI runs it, and the .ipynb is it, cell by
-cell, with the outputs. A picture that `docs/images` has is drawn anew there. `--check` runs nothing and fails where a
+cell, with the outputs. Pictures are kept with few colours, which makes small files; one that `docs/images` has is drawn
+anew there. `--check` runs nothing and fails where a
 notebook is not its text. To run takes `pip install nbclient ipykernel`.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import json
 import os
 import re
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 IMAGES = ROOT / "docs" / "images"
 MARK = re.compile(r"^# %%(.*)\n", re.MULTILINE)
 SECONDS = 900
+COLOURS = 128
 
 
 def cells_of(text: str) -> list[tuple[str, str]]:
@@ -62,13 +65,30 @@ def run(notebook: dict[str, Any]) -> dict[str, Any]:
         NotebookClient(found, timeout=SECONDS, kernel_name="python3", coalesce_streams=True, resources=where).execute()
         for picture in Path(place).glob("*.png"):
             if (IMAGES / picture.name).exists():
-                shutil.copyfile(picture, IMAGES / picture.name)
+                (IMAGES / picture.name).write_bytes(few_colours(picture.read_bytes()))
     for cell in found.cells:
         cell.metadata = {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+            cell.outputs = [_small(output) for output in cell.outputs if output.get("name") != "stderr"]
     found.metadata = notebook["metadata"]
     return json.loads(nbformat.writes(found))
+
+
+def few_colours(picture: bytes) -> bytes:
+    """Returns a PNG with at most 128 colours, what is transparent in it left so."""
+    import PIL.Image
+
+    small = io.BytesIO()
+    octree = PIL.Image.Quantize.FASTOCTREE  # the one that keeps transparency
+    PIL.Image.open(io.BytesIO(picture)).convert("RGBA").quantize(COLOURS, octree).save(small, "PNG", optimize=True)
+    return min(picture, small.getvalue(), key=len)
+
+
+def _small(output: Any) -> Any:
+    if "image/png" in output.get("data", {}):
+        picture = base64.b64decode(output.data["image/png"])
+        output.data = {"image/png": base64.b64encode(few_colours(picture)).decode("ascii")}
+    return output
 
 
 def main() -> int:

@@ -48,21 +48,10 @@ import hashlib
 import keras
 import matplotlib.figure
 import numpy as np
-import PIL.Image
 import tensorflow as tf
 
 import kerass2s
 from kerass2s import cmudict, plots
-
-
-def show(path):
-    """Shows a picture in a notebook, and keeps it with few colours, which makes a small file."""
-    PIL.Image.open(path).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(path, optimize=True)
-    if "ipykernel" in sys.modules:
-        from IPython.display import Image, display
-
-        display(Image(path))
-
 
 # %% [markdown]
 # ## A model that learns to pronounce
@@ -182,7 +171,7 @@ assert difference < 1e-4
 #   because a token is a hard choice. Only soft feedback, which feeds the distribution itself, fills the triangle.
 
 # %%
-show(plots.save_gradients("training_gradients.png", norms))
+plots.show(plots.save_gradients("training_gradients.png", norms))
 for name, each in norms.items():
     print(f"{name:24} least gradient at a letter {each.source.min():.0e}, at an earlier prediction", end=" ")
     print(f"{np.tril(each.said, -1).max():.0e} at most")
@@ -295,7 +284,7 @@ for axis in (left, right):
     axis.set_xlabel("the first wrong output was")
     axis.grid(alpha=0.3)
 figure.savefig("training_worth.png", dpi=100)
-show("training_worth.png")
+plots.show("training_worth.png")
 
 # %% [markdown]
 # As long as no output was wrong, both feedings read the same tokens, and the gradients are one and the same: the cosine is 1. After
@@ -313,7 +302,7 @@ show("training_worth.png")
 # shifts all that follow, and these then count as wrong; so the gap is more than exposure alone.)
 
 # %%
-show(plots.save_exposure("training_exposure.png", forced_exposure.measured))
+plots.show(plots.save_exposure("training_exposure.png", forced_exposure.measured))
 
 # %% [markdown]
 # Teacher forced, later positions are no harder than early ones. Free running, they are worse and worse: mistakes add up.
@@ -333,9 +322,8 @@ sampled.compile(keras.optimizers.Adam(0.004), feeding=kerass2s.ScheduledSampling
 sampled_history = sampled.fit(train, epochs=EPOCHS, callbacks=[sampled_exposure], verbose=0).history
 
 curriculum = [(step, 1 - float(decay(step))) for step in range(0, steps, max(1, steps // 40))]
-show(
-    plots.save_losses("training_curriculum.png", {"an own output is fed": curriculum}, x_label="step", y_label="chance")
-)
+curve = {"an own output is fed": curriculum}
+plots.show(plots.save_losses("training_curriculum.png", curve, x_label="step", y_label="chance"))
 
 # %%
 print("wrong phones on words never seen   teacher forced   free running   gap")
@@ -348,7 +336,7 @@ curves = {}
 for name, exposure in {"teacher forcing": forced_exposure, "scheduled sampling": sampled_exposure}.items():
     curves[f"{name}, free running"] = [(i + 1, 100 * each.free_error) for i, each in enumerate(exposure.measured)]
     curves[f"{name}, fed the truth"] = [(i + 1, 100 * each.forced_error) for i, each in enumerate(exposure.measured)]
-show(plots.save_losses("training_feedings.png", curves, y_label="wrong phones, %"))
+plots.show(plots.save_losses("training_feedings.png", curves, y_label="wrong phones, %"))
 
 # %% [markdown]
 # Read the gap with care. Scheduled sampling narrows it from both sides: the model errs more when it is fed the truth, which it

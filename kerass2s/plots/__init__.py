@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kerass2s.plots.attention import AttentionMap, attention_map, save_attention
 from kerass2s.plots.beams import BeamTree, beam_tree, save_beam_tree
-from kerass2s.plots.canvas import check_picture
+from kerass2s.plots.canvas import check_picture, show
 from kerass2s.plots.confidence import save_calibration, save_risk_coverage
 from kerass2s.plots.errors import save_errors
 from kerass2s.plots.tensorboard import TensorBoardPictures
@@ -26,4 +26,5 @@ __all__ = [
     "save_losses",
     "save_risk_coverage",
     "save_training",
+    "show",
 ]

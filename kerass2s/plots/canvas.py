@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, wraps
@@ -146,3 +147,15 @@ def finish(figure: Figure, path: Place) -> Place:
     except (OSError, ValueError) as error:
         raise UserError(f"The plot cannot be written: {error}. Received: {path}") from error
     return named or path
+
+
+def show(path: str | os.PathLike[str]) -> None:
+    """Shows a picture in the cell of a notebook that asks for it; elsewhere it does nothing.
+
+    Args:
+        path: A picture file, such as one that a function of this room drew.
+    """
+    if "ipykernel" in sys.modules:
+        from IPython.display import Image, display
+
+        display(Image(os.fspath(path)))
