@@ -30,6 +30,7 @@ ORDER = [
     "data",
     "cmudict",
     "scan",
+    "tatoeba",
     "dates",
     "numerals",
     "datasets",
