@@ -15,8 +15,9 @@ from kerass2s.data import Pair
 from kerass2s.decoding import Search, search_spec
 from kerass2s.errors import ConfigError, ExportError, UserError
 from kerass2s.evaluation import evaluate_texts
-from kerass2s.export import verify, write_manifest, write_text_onnx
+from kerass2s.export import Predictor, load_predictor, verify, write_manifest, write_text_onnx
 from kerass2s.export.describe import read_onnx
+from kerass2s.export.precision import FULL
 from kerass2s.files import write_bytes
 from kerass2s.presets import BUNDLED, load_preset
 from kerass2s.recipes import Recipe
@@ -44,6 +45,7 @@ class Card:
     data: datasets.Dataset
     figures: Mapping[str, dict[str, Any]]
     search: str
+    precision: str
     recipe: Recipe
     command: str
     training: str
@@ -89,7 +91,8 @@ Licence of the data: {self.data.licence}. The split is {self.data.split}.
 
 ## Figures
 
-{self.data.right} Dev chose the settings and the epoch; test was looked at once, at the end. Search: `{self.search}`.
+{self.data.right} Dev chose the settings and the epoch; test was looked at once, at the end. The figures are those of
+`model.onnx`: search `{self.search}`, weights in {self.precision}.
 
 | {head} |
 |{" --- |" * (2 + len(self.data.metrics))}
@@ -123,7 +126,7 @@ def _shown(metric: str, value: float) -> str:
 # === Making a release ===
 
 
-def write_exports(model: Seq2Seq, directory: Path, search: Search, precision: str | None = None) -> None:
+def write_exports(model: Seq2Seq, directory: Path, search: Search, precision: str = FULL) -> None:
     """Writes what NAME/ holds beside the card and the manifest; the ONNX files have weights of `precision`."""
     model.save_to_preset(directory / "preset")
     model.export(directory / "saved_model" / "1", format="tf_saved_model", search=search)
@@ -131,7 +134,7 @@ def write_exports(model: Seq2Seq, directory: Path, search: Search, precision: st
     write_text_onnx(read_onnx(directory / "model.onnx")[0], directory / "model.text.onnx")  # converted once for both
 
 
-def release(run: Path, out: Path, search: Search, precision: str | None = None) -> dict[str, dict[str, Any]]:
+def release(run: Path, out: Path, search: Search, precision: str = FULL) -> dict[str, dict[str, Any]]:
     """Makes `out` of the directory of a training run, verifies each export against the preset, and returns figures.
 
     Args:
@@ -152,12 +155,10 @@ def release(run: Path, out: Path, search: Search, precision: str | None = None) 
     if recipe.data.name is None:
         raise ConfigError(f"{run / RECIPE}: a release says whose data it is, by `data.name`. Received: {recipe.data}")
     parts, about = datasets.load_split(recipe.data.name), datasets.about(recipe.data.name)
-    figures = {part: _figures(model, parts[part], search) for part in ("dev", "test")}
     write_exports(model, out, search, precision)
-    training = _training(history(run), recipe)
-    Card(out.name, about, figures, search_spec(search), recipe, _command(recipe, parts["train"]), training).write(
-        out, model
-    )
+    figures = {part: _figures(load_predictor(out / "model.onnx"), parts[part]) for part in ("dev", "test")}
+    training, command = _training(history(run), recipe), _command(recipe, parts["train"])
+    Card(out.name, about, figures, search_spec(search), precision, recipe, command, training).write(out, model)
     write_manifest(out)
     report = verify(out)
     if not report.ok:
@@ -165,8 +166,8 @@ def release(run: Path, out: Path, search: Search, precision: str | None = None) 
     return figures
 
 
-def _figures(model: Seq2Seq, pairs: list[Pair], search: Search) -> dict[str, Any]:
-    return evaluate_texts(model.generate([pair.source for pair in pairs], search, batch_size=BATCH), pairs)
+def _figures(exported: Predictor, pairs: list[Pair]) -> dict[str, Any]:
+    return evaluate_texts(exported.generate([pair.source for pair in pairs], batch_size=BATCH), pairs)
 
 
 def _training(entries: list[dict[str, Any]], recipe: Recipe) -> str:

@@ -21,6 +21,7 @@ os.environ.setdefault("TF_BUILD", "tests")  # importing OpenVINO sends statistic
 import hypothesis
 import keras
 import pytest
+import tensorflow as tf
 from filelock import FileLock
 
 from kerass2s import cmudict
@@ -33,6 +34,9 @@ from kerass2s.text import SentencePieceTokenizer
 # Tracing makes millions of small objects that live long; looking for cycles among them took 6 % of the tests' time.
 gc.freeze()
 gc.set_threshold(10_000, 10, 10)
+
+# A test traces many graphs and runs each a few times: making them faster took up to a quarter of its time.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 # The same examples in every run, and no time limit on one: a first call traces a graph.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True)

@@ -45,7 +45,15 @@ def test_a_release_has_everything_and_its_card_is_read(run: Path, tmp_path: Path
     assert expected | {"README.md"} <= made
 
     text = (tmp_path / "tiny" / "README.md").read_text("utf-8")
-    for said in ("2 epochs, 1.5 hours", "epoch 1,", "seed 0", "Unicode-3.0", "SHA-256", "train recipe.yaml --out DIR"):
+    for said in (
+        "2 epochs, 1.5 hours",
+        "epoch 1,",
+        "seed 0",
+        "Unicode-3.0",
+        "SHA-256",
+        "train recipe.yaml --out DIR",
+        "in float32",
+    ):
         assert said in text
 
     monkeypatch.setattr(presets, "BUNDLED", tmp_path)

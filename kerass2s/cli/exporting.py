@@ -107,7 +107,7 @@ def release(
     run: Annotated[str, typer.Argument(help="What `train` made, with data by name.")],
     out: Annotated[str, typer.Argument(help="Becomes NAME/ with everything in it.")],
     search: SearchOption = None,
-    precision: Annotated[Precision | None, typer.Option("--precision", help="ONNX: bits of the weights.")] = None,
+    precision: Annotated[Precision, typer.Option("--precision", help="ONNX: bits of the weights.")] = Precision.float32,
 ) -> None:
     """Make what one gives away of a training run: preset, SavedModel, ONNX files, model card, manifest.
 
@@ -117,9 +117,7 @@ def release(
     from kerass2s.decoding import GreedySearch, parse_search
     from kerass2s.release import release as make
 
-    figures = make(
-        Path(run), Path(out), parse_search(search) if search else GreedySearch(), precision and precision.value
-    )
+    figures = make(Path(run), Path(out), parse_search(search) if search else GreedySearch(), precision.value)
     for part, each in figures.items():
         print(f"{part}: {each['n']} pairs, word error rate {each['word_error_rate']:.4f}")
     stderr().print(f"wrote {out}", markup=False, soft_wrap=True)

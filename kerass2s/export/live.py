@@ -55,7 +55,9 @@ class Live:
         raw, *others = asked
         if raw == TEXT:
             self.seconds += seconds(lambda: self._tuned(probe), again)
-            found.compare(probe.name, given[raw], self._text(probe))
+            expected = self._text(probe)
+            found.compare(probe.name, given[raw], expected)
+            found.count(given[raw], expected)
             return
         expected = self._found(probe.inputs.values())
         self.seconds += seconds(lambda: self._found(probe.inputs.values()), again)
