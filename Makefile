@@ -39,6 +39,7 @@ peers: ## install what the benchmarks compare with, in an environment of its own
 benchmark: $(STAMP) peers ## compare training and decoding with PyTorch, by turns (an hour; an idle machine)
 	$(BIN)/python benchmarks/peers/compare_training.py
 	$(BIN)/python benchmarks/peers/compare_decoding.py
+	$(BIN)/python benchmarks/peers/draw.py
 
 speed: $(STAMP) ## look for slowdowns, by ratios to fixed references (a minute)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/regression.py
