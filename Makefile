@@ -10,7 +10,7 @@ OUT ?= out/quickstart
 .DEFAULT_GOAL := help
 SMOKE ?= tests/text tests/data tests/models/test_seq2seq.py tests/export/test_onnx.py tests/export/test_saved_model.py \
     tests/reliability/test_bad_files.py tests/cli/test_inference.py
-.PHONY: help quickstart test test-lowest test-latest peers benchmark audit engines lint format notebooks lock clean
+.PHONY: help quickstart test test-lowest test-latest peers benchmark speed audit engines lint format notebooks lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -39,6 +39,10 @@ peers: ## install what the benchmarks compare with, in an environment of its own
 benchmark: $(STAMP) peers ## compare training and decoding with PyTorch, by turns (an hour; an idle machine)
 	$(BIN)/python benchmarks/peers/compare_training.py
 	$(BIN)/python benchmarks/peers/compare_decoding.py
+	$(BIN)/python benchmarks/peers/draw.py
+
+speed: $(STAMP) ## look for slowdowns, by ratios to fixed references (a minute)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/regression.py
 
 audit: $(STAMP) ## ask for known vulnerabilities in the locked packages
 	$(BIN)/python -m pip install --quiet pip-audit

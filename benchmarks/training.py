@@ -1,4 +1,4 @@
-"""Times a training step with fused recurrent layers against one with Keras' own, in one process and by turns.
+"""Times a training step with `compile(fused=True)` against one as Keras has it, in one process and by turns.
 
 Run `python benchmarks/training.py`; it takes some minutes. Both sides are `luong2015` on the same random ids with the
 same weights, and their losses after the first steps are compared before anything is timed: forward, backward, Adam with

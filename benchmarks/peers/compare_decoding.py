@@ -16,7 +16,6 @@ at a time.
 from __future__ import annotations
 
 import argparse
-import datetime
 import itertools
 import json
 import os
@@ -26,7 +25,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from schedule import HERE, PEERS, ROOT, Running, Side, jemalloc, ratio, start, take_turns
+from schedule import HERE, PEERS, ROOT, Running, Side, jemalloc, keep, ratio, start, take_turns
 
 RESULTS = ROOT / "docs" / "decoding_against_pytorch.json"
 TASKS: dict[str, dict[str, Any]] = {
@@ -116,26 +115,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--peers", type=Path, default=PEERS, help="the Python that has PyTorch")
     parser.add_argument("--preload", default=jemalloc(), help="libjemalloc.so.2; without it that side is left out")
     parser.add_argument("--g2p-en", action=argparse.BooleanOptionalAction, default=True, help="time that package too")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file to write")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file to put them in")
     options = parser.parse_args(arguments)
     widths, asked_threads = options.width or [1, 5], options.threads or [1, 2]
-    runs: dict[str, Any] = {}
     for name in options.task or TASKS:
         with tempfile.TemporaryDirectory() as folder:
             prepare(TASKS[name], widths, Path(folder))
             for width, batch, threads in itertools.product(widths, options.batch or [1, 64], asked_threads):
                 options.threads = threads
                 case = f"{name}, {'greedy' if width == 1 else f'beam {width}'}, batch {batch}, threads {threads}"
-                runs[case] = compare(name, Path(folder), batch, width, options)
-                show(case, runs[case])
-    results = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "cores": os.cpu_count(),
-        "clock": options.clock,
-        "rounds": options.rounds,
-        "runs": runs,
-    }
-    options.results.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+                run = compare(name, Path(folder), batch, width, options)
+                keep(options.results, case, options, {"sides": run})
+                show(case, run)
     return 0
 
 

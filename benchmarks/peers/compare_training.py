@@ -16,7 +16,6 @@ processor (`--clock processor --threads 1`). The peak of memory is what a step a
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import sys
@@ -24,7 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from schedule import PEERS, ROOT, Running, Side, jemalloc, ratio, start, take_turns
+from schedule import PEERS, ROOT, Running, Side, jemalloc, keep, ratio, start, take_turns
 
 RESULTS = ROOT / "docs" / "training_against_pytorch.json"
 PRECISIONS = ("float32", "bfloat16")
@@ -141,12 +140,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall", help="what the ratios are of")
     parser.add_argument("--peers", type=Path, default=PEERS, help="the Python that has PyTorch")
     parser.add_argument("--preload", default=jemalloc(), help="libjemalloc.so.2; without it those sides are left out")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file to write")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the JSON file to put them in")
     options = parser.parse_args(arguments)
-    runs: dict[str, Any] = {}
     for name in options.task or TASKS:
         for precision in options.precision or PRECISIONS:
-            run = runs[f"{name}, {precision}"] = compare(name, precision, options)
+            run = compare(name, precision, options)
+            keep(options.results, f"{name}, {precision}", options, run)
             print(f"\n{name}, {precision}; matmul {run['matmul_gflops']} GFLOP/s", flush=True)
             for side, figures in run["sides"].items():
                 spread = "{ratio:.2f} ({low:.2f} to {high:.2f})".format(**figures["fused_is_faster"])
@@ -155,13 +154,6 @@ def main(arguments: list[str] | None = None) -> int:
                     f"MiB, {figures.get('of_matmul_rate', '-')} of the matmul rate, fused is {spread} times as fast",
                     flush=True,
                 )
-    results = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "cores": os.cpu_count(),
-        **{name: getattr(options, name) for name in ("threads", "clock", "rounds", "steps")},
-        "runs": runs,
-    }
-    options.results.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     return 0
 
 

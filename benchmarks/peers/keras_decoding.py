@@ -25,7 +25,9 @@ def write(directory: Path, task: dict[str, Any]) -> None:
 
     model = make_model(task)
     np.savez(directory / "weights.npz", *(weight.numpy() for weight in model.trainable_weights))
-    ids, lengths = padded(model.codec.rows(sources(task, model)))
+    words = sources(task, model)
+    (directory / "words.json").write_text(json.dumps(words), "utf-8")
+    ids, lengths = padded(model.codec.rows(words))
     np.savez(directory / "sources.npz", ids=ids, lengths=lengths)
     for width in task["widths"]:
         search = make_search(task, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import statistics
@@ -53,9 +54,7 @@ class Running:
 
     def close(self) -> None:
         """Ends it."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
 
 
 def start(side: Side, threads: int) -> Running:
@@ -77,9 +76,9 @@ def _read(side: Side, process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise SystemExit(
-            f"{side.name} ended with {process.wait()}; run it alone: {side.python} {side.script} {side.arguments}"
-        )
+        process.communicate()
+        again = f"run it alone: {side.python} {side.script} {' '.join(side.arguments)}"
+        raise SystemExit(f"{side.name} ended with {process.returncode}; {again}")
     return json.loads(line)
 
 
@@ -101,6 +100,15 @@ def ratio(one: Running, other: Running, clock: str) -> dict[str, float]:
         quotients *= 2
     low, middle, high = statistics.quantiles(quotients, method="inclusive")
     return {"ratio": round(middle, 3), "low": round(low, 3), "high": round(high, 3)}
+
+
+def keep(results: Path, case: str, options: Any, found: dict[str, Any]) -> None:
+    """Puts what came of a case into the file of results, with how it was measured; the file's other cases stay."""
+    kept = json.loads(results.read_text("utf-8")) if results.exists() else {}
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    how = {name: getattr(options, name) for name in ("threads", "clock", "rounds")}
+    kept[case] = {"date": date, "cores": os.cpu_count(), **how, **found}
+    results.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
 
 def jemalloc() -> str | None:

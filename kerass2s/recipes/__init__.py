@@ -92,6 +92,7 @@ class Recipe:
     `decay` takes the learning rate from `learning_rate` to zero over all epochs. `ema` is the momentum of a moving
     average of the weights, which is then what is validated and kept. `gradient_accumulation_steps` batches make one
     update. `precision` is what training computes in; weights are float32 either way, and so is the preset when loaded.
+    `fused` trains by layers and a loss that are faster on a CPU, as `Seq2Seq.compile` tells.
     `early_stopping` is the patience: after so many epochs without a better free-running sequence accuracy the
     run ends, be it resumed or not. `feeding` names what the decoder is fed and its arguments, such as
     `{name: scheduled_sampling, decay: {name: inverse_sigmoid, k: 2000}}`; none is the architecture's own.
@@ -111,6 +112,7 @@ class Recipe:
     ema: float | None = None
     gradient_accumulation_steps: int = 1
     precision: str = "float32"
+    fused: bool = False
     early_stopping: int | None = None
     feeding: dict[str, Any] | None = None
     curriculum: CurriculumRecipe | None = None

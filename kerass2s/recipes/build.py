@@ -155,7 +155,7 @@ def compile_model(recipe: Recipe, model: Seq2Seq) -> None:
         **averaging,
     )
     loss = TokenCrossentropy(label_smoothing=recipe.label_smoothing)
-    model.compile(optimizer=optimizer, loss=loss, feeding=feeding(recipe))
+    model.compile(optimizer=optimizer, loss=loss, feeding=feeding(recipe), fused=recipe.fused)
 
 
 def feeding(recipe: Recipe) -> Feeding | None:

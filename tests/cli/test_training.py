@@ -107,9 +107,15 @@ def test_benchmark_measures(run, home: Path, tmp_path: Path):
         f"data: {{train: '{home / 'pairs.tsv'}', dev: '{home / 'pairs.tsv'}'}}\n",
         encoding="utf-8",
     )
-    report = json.loads(run("benchmark", recipe, "--steps", 3, "--json").stdout)
-    assert report["training_batches_per_second"] > 0
-    assert report["greedy_words_per_second"] > 0
+    asked = ["--steps", 3, "--set", "fused=true", "--form", "live", "--json"]
+    report = json.loads(run("benchmark", recipe, *asked).stdout)
+    assert report["training_target_tokens_per_second"] > report["training_batches_per_second"] > 0
+    for search in ("greedy", "beam_5"):
+        assert report[f"live_{search}_batch_64_sentences_per_second"] > 0
+
+
+def test_benchmark_knows_its_forms(refuses):
+    assert "saved_model" in refuses("benchmark", "--form", "tflite")
 
 
 def test_a_recipe_that_averages_accumulates_samples_and_orders_resumes(run, arguments, tmp_path: Path):

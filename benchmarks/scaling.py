@@ -1,0 +1,160 @@
+"""How time and memory grow: a training step with vocabulary and length, a search with beam, output length and batch.
+
+    python benchmarks/scaling.py                  # some minutes; writes docs/scaling_results.json and a picture
+
+Each training step is taken in a process of its own, since a peak of memory never falls again; shown is what the step
+adds to the model and its optimizer. Seconds are of the processor, on one thread. The model is `luong2015` with random
+weights, which never ends an output by itself, so that outputs are as long as they are asked to be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parent / "peers"))
+
+RESULTS = Path(__file__).parent.parent / "docs" / "scaling_results.json"
+PICTURE = RESULTS.parent / "images" / "scaling.png"
+SIZES = {"units": 128, "embedding_size": 64}
+VOCABULARIES = (100, 1000, 10_000, 30_000, 100_000)
+LENGTHS = (10, 30, 100, 300, 1000)
+WIDTHS = (1, 2, 5, 10, 20, 50)
+BATCHES = (1, 4, 16, 64, 256)
+"""What grows; everything else stays as small as in `training_step` and `searches`."""
+
+
+def training_step(vocabulary: int, length: int, fused: bool) -> dict[str, float]:
+    """Takes some training steps of 16 pairs in this process."""
+    import tensorflow as tf
+    from keras_training import make_batches, make_model
+    from turns import held_mib, peak_mib
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    task = {"vocabulary": vocabulary, "attention": True, "batch": 16, "length": length, "config": SIZES}
+    model, _ = make_model(task, fused, "float32")
+    (batch,) = make_batches(task, model, None)
+    model._build_optimizer()
+    held, step = held_mib(), tf.function(model.train_step)
+    return {"seconds": least(lambda: float(step(batch)["loss"])), "mib": peak_mib() - held}
+
+
+def least(work: Callable[[], Any], times: int = 3) -> float:
+    """Returns the processor seconds of the fastest of some runs, after one that does not count."""
+    work()
+    found = []
+    for _ in range(times):
+        begin = time.process_time()
+        work()
+        found.append(time.process_time() - begin)
+    return min(found)
+
+
+def searches() -> dict[str, dict[str, float]]:
+    """Times the live search against the width of the beam, the length of the output and the batch."""
+    import tensorflow as tf
+    from keras_training import make_model
+
+    from kerass2s.decoding import BeamSearch, GreedySearch
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    task = {"vocabulary": 1000, "attention": True, "config": SIZES}
+    model, _ = make_model(task, False, "float32")
+    spec = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)]
+
+    def searched(search: Any) -> Callable[[int, int], float]:
+        graph = tf.function(
+            lambda ids, lengths, limit: model.search_graph(ids, lengths, search, max_length=limit).ids,
+            input_signature=spec,
+        )
+
+        def run(batch: int, limit: int) -> float:
+            given = tf.fill([batch, 20], 7), tf.fill([batch], 20), tf.constant(limit)
+            return least(lambda: graph(*given).numpy())
+
+        return run
+
+    greedy = searched(GreedySearch(max(LENGTHS)))
+    return {
+        "beam": {width: searched(BeamSearch(width, max_length=20))(4, 20) for width in WIDTHS},
+        "output": {length: greedy(1, length) for length in LENGTHS},
+        "batch": {batch: greedy(batch, 20) for batch in BATCHES},
+    }
+
+
+def alone(*asked: Any) -> Any:
+    """Runs a part of this script in a process of its own."""
+    command = [sys.executable, __file__, "--part", json.dumps(asked)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+
+def measure() -> dict[str, Any]:
+    """Measures all, and shows each figure as it comes."""
+    found: dict[str, Any] = {"date": datetime.datetime.now(datetime.UTC).date().isoformat()}
+    for name, cases in (
+        ("vocabulary", [(size, 20) for size in VOCABULARIES]),
+        ("length", [(1000, length) for length in LENGTHS]),
+    ):
+        for fused in (False, True):
+            curve = found[f"{name}, {'fused' if fused else 'plain'}"] = {}
+            for vocabulary, length in cases:
+                curve[vocabulary if name == "vocabulary" else length] = alone(vocabulary, length, fused)
+                print(
+                    name, fused, vocabulary, length, curve[vocabulary if name == "vocabulary" else length], flush=True
+                )
+    return found | alone()
+
+
+def draw(found: dict[str, Any]) -> None:
+    """Draws seconds and memory over what grows, both axes by powers of ten."""
+    from kerass2s.plots.canvas import LINES, finish, in_style, new_figure
+
+    panels = [(name, what) for name in ("vocabulary", "length") for what in ("seconds", "mib")]
+
+    def draw_all() -> None:
+        figure = new_figure(12, 6)
+        axes = figure.subplots(2, 4).flatten()
+        for axis, (name, what) in zip(axes, panels, strict=False):
+            for kind, (colour, dash, marker) in zip(("plain", "fused"), LINES, strict=False):
+                curve = found[f"{name}, {kind}"]
+                places = [int(each) for each in curve], [each[what] for each in curve.values()]
+                axis.loglog(*places, color=colour, linestyle=dash, marker=marker, label=kind)
+            axis.set(title=f"training step, {'s' if what == 'seconds' else 'MiB'}", xlabel=name)
+            axis.legend()
+        for axis, name in zip(axes[len(panels) :], ("beam", "output", "batch"), strict=False):
+            curve, (colour, dash, marker) = found[name], LINES[2]
+            axis.loglog(
+                [int(each) for each in curve], list(curve.values()), color=colour, linestyle=dash, marker=marker
+            )
+            axis.set(title="search, s", xlabel={"beam": "width of the beam", "output": "tokens"}.get(name, name))
+        axes[-1].axis("off")
+        finish(figure, PICTURE)
+
+    in_style(draw_all)()
+
+
+def main() -> int:
+    """Measures, writes and draws; or runs the one part that `--part` names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part is not None:
+        print(json.dumps(training_step(*options.part) if options.part else searches()))
+        return 0
+    found = measure()
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    draw(json.loads(RESULTS.read_text("utf-8")))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
