@@ -63,7 +63,7 @@ setup(
         "sentencepiece>=0.2",
         "tensorflow~=2.21.0",
         f"tensorflow-text~=2.21.0; {HAS_TENSORFLOW_TEXT}",
-        "typer>=0.15",
+        "typer>=0.26",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["kerass2s = kerass2s.cli:main"]},
