@@ -10,7 +10,10 @@ OUT ?= out/quickstart
 .DEFAULT_GOAL := help
 SMOKE ?= tests/text tests/data tests/models/test_seq2seq.py tests/export/test_onnx.py tests/export/test_saved_model.py \
     tests/reliability/test_bad_files.py tests/cli/test_inference.py
-.PHONY: help quickstart test test-lowest test-latest peers benchmark speed audit engines lint format notebooks lock clean
+TESTS ?= tests
+SECONDS ?= 1800
+.PHONY: help quickstart test test-lowest test-latest coverage mutation peers benchmark speed audit engines lint format \
+    notebooks lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -44,9 +47,19 @@ benchmark: $(STAMP) peers ## compare training and decoding with PyTorch, by turn
 speed: $(STAMP) ## look for slowdowns, by ratios to fixed references (a minute)
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/regression.py
 
+coverage: engines ## run every test and count the branches that were taken, which is slower by half (WORKERS=2, TESTS=tests)
+	$(BIN)/python -m pip install --quiet 'coverage>=7.10'
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --fail-under=90
+
+mutation: $(STAMP) ## change search and feedings in small ways, and see whether the tests notice (SECONDS=1800)
+	$(BIN)/python .ci/mutants.py --seconds $(SECONDS)
+
 audit: $(STAMP) ## ask for known vulnerabilities in the locked packages
 	$(BIN)/python -m pip install --quiet pip-audit
-	$(BIN)/pip-audit --require-hashes --disable-pip --requirement requirements.lock
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 engines: $(STAMP) ## install what the tests run exports with, beside this environment: Node, Chromium, MLServer
 	tests/runtimes/install.sh
@@ -76,7 +89,7 @@ lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
 
 clean: ## remove the environment and what tools and runs left behind
 	rm -rf $(VENV) .venv-lowest .venv-latest .venv-peers .engines tests/runtimes/node_modules build dist out runs *.egg-info
-	rm -rf .pytest_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made anew only when the lock or the metadata changed, so a second run starts at once.

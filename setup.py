@@ -23,7 +23,7 @@ EXTRAS = {
     "tensorboard": ["tensorboard>=2.20"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
-EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.100", "openvino>=2026.4", "pytest>=8", "pytest-xdist>=3.6"]
+EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.140", "openvino>=2026.4", "pytest>=8", "pytest-xdist>=3.6"]
 EXTRAS["dev"] = ["pre-commit>=4", "ruff>=0.14"]
 
 
@@ -63,7 +63,7 @@ setup(
         "sentencepiece>=0.2",
         "tensorflow~=2.21.0",
         f"tensorflow-text~=2.21.0; {HAS_TENSORFLOW_TEXT}",
-        "typer>=0.15",
+        "typer>=0.26",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["kerass2s = kerass2s.cli:main"]},

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kerass2s.recipes.runs import HISTORY
+from kerass2s.training import Checkpoints
 
 SETS = [
     f"--set={change}"
@@ -47,15 +51,31 @@ def test_train_makes_a_preset_that_evaluates(run, arguments, home: Path, tmp_pat
     assert f"kerass2s evaluate {tmp_path / 'run'} FILE" in result.stderr.split("next:")[1]
 
 
-def test_a_run_resumes_where_it_stopped(run, arguments, tmp_path: Path):
-    first = run("train", *arguments, "--set", "epochs=2", "--quiet", "--json", "--plot", tmp_path / "curves.png")
-    assert (first.exit_code, first.stderr) == (0, "")
-    best = json.loads(first.stdout)
+def test_a_run_that_was_told_to_end_resumes_where_it_stopped(
+    run, arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ends, seen = Checkpoints.on_train_batch_end, []
+
+    def told(self: Checkpoints, batch: int, logs: Any = None) -> None:
+        seen.append(batch)
+        if batch == 0 and seen.count(0) == 2:  # the second epoch has begun
+            os.kill(os.getpid(), signal.SIGTERM)
+        ends(self, batch, logs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "on_train_batch_end", told)
+        first = run("train", *arguments, "--set", "epochs=2")
+    assert first.exit_code == 128 + signal.SIGTERM
+    assert "ended by SIGTERM; the state is saved, and --resume goes on from there" in first.stderr
+    states = sorted(place.name for place in (tmp_path / "run" / "backup" / "state").iterdir())
+    assert states == ["000001-000000000", "000001-000000001"]
+    more = ("--resume", "--quiet", "--json", "--plot", tmp_path / "curves.png")
+    again = run("train", *arguments, "--set", "epochs=3", *more)
+    assert (again.exit_code, again.stderr) == (0, "")
+    best = json.loads(again.stdout)
     assert (best["preset"], best["n"]) == (str(tmp_path / "run"), 12)
     assert best["tokens_per_second"] > 0
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    again = run("train", *arguments, "--set", "epochs=3", "--resume")
-    assert again.exit_code == 0, again.output
     history = [json.loads(line) for line in (tmp_path / "run" / HISTORY).read_text("utf-8").splitlines()]
     assert [entry["epoch"] for entry in history] == [0, 1, 2]
     assert history[2]["loss"] < history[0]["loss"]

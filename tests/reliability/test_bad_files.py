@@ -21,6 +21,7 @@ import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from kerass2s import zoo
+from kerass2s.confidence import Calibration
 from kerass2s.decoding import GreedySearch
 from kerass2s.ensemble import Ensemble
 from kerass2s.errors import ExportError, PresetError, UserError
@@ -36,7 +37,7 @@ from kerass2s.export.describe import (
 from kerass2s.export.foreign import functions_of
 from kerass2s.export.manifest import check_manifest
 from kerass2s.files import digest, inside, read_json, sealed, write_bytes
-from kerass2s.presets import load_preset
+from kerass2s.presets import load_calibration, load_preset, save_calibration
 from kerass2s.text import SentencePieceTokenizer
 
 Change = Callable[[dict[str, Any]], Any]
@@ -295,6 +296,16 @@ def test_a_tokenizer_whose_bytes_are_anything_is_refused_or_reads(preset: Path) 
             assert len(tokenizer.encode("stick")) <= 12
         except UserError as error:
             assert "Received: " in str(error)
+
+
+def test_a_calibration_that_is_none_is_refused(preset: Path) -> None:
+    save_calibration(preset, "greedy", Calibration(1.5))
+    assert load_calibration(preset, "greedy") == Calibration(1.5)
+    for content in ({"greedy": 1.5}, {"greedy": {"heat": 1.5}}, {"greedy": {"temperature": "1.5"}}):
+        (preset / "confidence.json").write_text(json.dumps(content), "utf-8")
+        relisted(preset, "confidence.json")
+        with pytest.raises(PresetError, match="confidence.json: not (a calibration|calibrations). Received: "):
+            load_calibration(preset, "greedy")
 
 
 # === Links ===

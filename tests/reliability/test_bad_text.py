@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +21,8 @@ from kerass2s.data.readers import LONGEST_LINE
 from kerass2s.decoding import BeamSearch
 from kerass2s.errors import DataError, UserError
 from kerass2s.export import load_predictor
+from kerass2s.export.onnx import run_named, session
+from kerass2s.export.saved_model import load_signatures
 from kerass2s.inference import LARGEST_BATCH, _batched
 from kerass2s.presets import load_preset
 from kerass2s.text import SentencePieceTokenizer
@@ -107,6 +111,53 @@ def test_every_source_is_in_one_batch_and_none_is_too_large(lengths: list[int], 
         assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= LARGEST_BATCH
 
 
+# === Exported graphs, as a server runs them ===
+
+
+@pytest.fixture(scope="module")
+def graphs(pronouncer_exports: Path) -> tuple[Any, Any]:
+    """The signatures of the SavedModel, and an ONNX Runtime session."""
+    loaded, signatures = load_signatures(pronouncer_exports / "saved_model" / "1")
+    yield signatures, session(str(pronouncer_exports / "model.onnx"))
+    del loaded
+
+
+@settings(max_examples=15)
+@given(texts=st.lists(st.one_of(st.binary(max_size=12), TEXTS.map(str.encode)), max_size=4))
+def test_the_graph_of_a_saved_model_answers_any_bytes(graphs, texts: list[bytes]) -> None:
+    found = graphs[0]["serving_default"](text=tf.constant(texts, tf.string))["text"].numpy()
+    alone = [graphs[0]["serving_default"](text=tf.constant([text]))["text"].numpy()[0] for text in texts]
+    assert found.tolist() == alone
+
+
+@pytest.mark.parametrize(
+    ("ids", "lengths", "answers"),
+    [
+        ([[5, 10**6, 3]], [3], False),
+        ([[5, -(2**31), 3]], [3], False),
+        ([[5, 6, 3]], [2**31 - 1], True),
+        ([[5, 6, 3]], [-4], True),
+        ([[5, 6, 7]], [3], True),  # without the end
+        ([[3, 3, 2]], [3], True),
+        ([[5, 6, 3], [3, 0, 0]], [3, 1], True),
+    ],
+)
+def test_ids_and_lengths_of_any_size_are_answered_alike_or_refused(
+    graphs, ids: Any, lengths: Any, answers: bool
+) -> None:
+    signatures, runtime = graphs
+    asked = {"source_ids": np.array(ids, np.int32), "source_lengths": np.array(lengths, np.int32)}
+    if answers:
+        one = signatures["ids"](**{name: tf.constant(value) for name, value in asked.items()})["target_ids"].numpy()
+        assert one.tolist() == run_named(runtime, asked)["target_ids"].tolist()
+        assert len(one) == len(ids)
+        return
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        signatures["ids"](**{name: tf.constant(value) for name, value in asked.items()})
+    with pytest.raises(Exception, match="out of data bounds"):  # ONNX Runtime's classes have no common one
+        run_named(runtime, asked)
+
+
 # === Tokenizers ===
 
 
@@ -121,8 +172,6 @@ def test_a_tokenizer_reads_any_text(source_tokenizer: SentencePieceTokenizer, te
 @settings(max_examples=60)
 @given(texts=st.lists(st.binary(max_size=20), max_size=4))
 def test_the_graph_of_a_tokenizer_reads_any_bytes(source_tokenizer: SentencePieceTokenizer, texts: list[bytes]) -> None:
-    import tensorflow as tf
-
     ids = source_tokenizer.tokenize(tf.constant(texts, tf.string))
     assert ids.nrows() == len(texts)
     assert len(source_tokenizer.detokenize(ids.to_tensor(0)).numpy()) == len(texts)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 import tensorflow as tf
 
@@ -75,6 +76,8 @@ def test_saved_and_loaded_ten_times_over_it_is_the_same(
     for turn in range(10):
         model.save_to_preset(tmp_path / str(turn))
         model = load_preset(tmp_path / str(turn))
+        model.save(tmp_path / "model.keras")
+        model = keras.saving.load_model(tmp_path / "model.keras")
     first, last = (json.loads((tmp_path / name / "config.json").read_text("utf-8")) for name in ("0", "9"))
     assert first["files"] == last["files"]
     assert model.generate(asked, SEARCH) == expected
