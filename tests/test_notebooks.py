@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import json
 import runpy
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
-import tensorflow as tf
 
 from kerass2s import zoo
 
@@ -57,19 +55,9 @@ def test_a_notebook_can_be_opened_in_colab(path: Path) -> None:
     assert '"pip", "install"' in installation
 
 
-@pytest.fixture
-def eagerly() -> Iterator[None]:
-    """Operations run one by one: for a few batches a graph takes longer to trace than to do without."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.mark.filterwarnings("ignore:Even though the .* this option does not apply to tf.data functions")
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eagerly: None
-) -> None:
+def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On next to nothing: what it shows then means nothing, but its own assertions hold."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KERASS2S_QUICK", "1")
