@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 OUT ?= out/quickstart
+# What the site runs in the browser; the theme would fetch them from elsewhere.
+MERMAID := 11.17.2
+IFRAME_WORKER := 1.0.4
 
 .DEFAULT_GOAL := help
 SMOKE ?= tests/text tests/data tests/models/test_seq2seq.py tests/export/test_onnx.py tests/export/test_saved_model.py \
@@ -13,7 +16,7 @@ SMOKE ?= tests/text tests/data tests/models/test_seq2seq.py tests/export/test_on
 TESTS ?= tests
 SECONDS ?= 1800
 .PHONY: help quickstart test test-lowest test-latest coverage mutation peers benchmark speed audit engines lint format \
-    notebooks lock clean
+    notebooks docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -77,6 +80,14 @@ notebooks: $(STAMP) ## run the notebooks' texts anew into .ipynb, with their fig
 	$(BIN)/python -m pip install nbclient ipykernel
 	$(BIN)/python docs/make_notebooks.py
 
+docs: ## build the documentation site into site/ in an environment of its own, every warning an error
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --requirement docs/requirements.txt
+	cd .venv-docs && { test -f mermaid-$(MERMAID).tgz || npm pack --silent mermaid@$(MERMAID) iframe-worker@$(IFRAME_WORKER); }
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+	tar -xzOf .venv-docs/mermaid-$(MERMAID).tgz package/dist/mermaid.min.js > site/assets/mermaid.min.js
+	tar -xzOf .venv-docs/iframe-worker-$(IFRAME_WORKER).tgz package/shim/index.js > site/assets/iframe-worker.js
+
 lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
 	$(BIN)/python -m pip install pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile setup.py --upgrade --all-extras --all-build-deps \
@@ -88,7 +99,8 @@ lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
 	    --output-file tests/deploy/mlserver.lock
 
 clean: ## remove the environment and what tools and runs left behind
-	rm -rf $(VENV) .venv-lowest .venv-latest .venv-peers .engines tests/runtimes/node_modules build dist out runs *.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-latest .venv-peers .venv-docs .engines tests/runtimes/node_modules
+	rm -rf build dist out runs site *.egg-info
 	rm -rf .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

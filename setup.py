@@ -23,7 +23,14 @@ EXTRAS = {
     "tensorboard": ["tensorboard>=2.20"],
 }
 EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
-EXTRAS["test"] = ["filelock>=3.13", "hypothesis>=6.140", "openvino>=2026.4", "pytest>=8", "pytest-xdist>=3.6"]
+EXTRAS["test"] = [
+    "filelock>=3.13",
+    "hypothesis>=6.140",
+    "keras-tuner>=1.4.8",
+    "openvino>=2026.4",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+]
 EXTRAS["dev"] = ["pre-commit>=4", "ruff>=0.14"]
 
 

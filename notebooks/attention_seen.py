@@ -31,7 +31,7 @@ if importlib.util.find_spec("kerass2s") is None:  # in Colab, say
 
 # KERASS2S_QUICK=1 runs every cell on next to nothing, for tests; its figures mean nothing.
 QUICK = os.environ.get("KERASS2S_QUICK") == "1"
-WORDS, EPOCHS, DEV_WORDS = (64, 1, 30) if QUICK else (8_000, 6, 1_000)
+WORDS, EPOCHS, DEV_WORDS = (32, 1, 8) if QUICK else (8_000, 6, 1_000)
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's own remarks are no part of this
 

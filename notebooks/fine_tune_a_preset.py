@@ -34,7 +34,7 @@ if importlib.util.find_spec("kerass2s") is None:  # in Colab, say
 
 # KERASS2S_QUICK=1 runs every cell on next to nothing, for tests; its figures mean nothing.
 QUICK = os.environ.get("KERASS2S_QUICK") == "1"
-NEW, OLD, EPOCHS, DEV = (16, 16, 1, 8) if QUICK else (200, 400, 12, 400)
+NEW, OLD, EPOCHS, DEV = (8, 8, 1, 2) if QUICK else (200, 400, 12, 400)
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's own remarks are no part of this
 

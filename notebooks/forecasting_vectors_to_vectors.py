@@ -33,7 +33,7 @@ if importlib.util.find_spec("kerass2s") is None:  # in Colab, say
 
 # KERASS2S_QUICK=1 runs every cell on next to nothing, for tests; its figures mean nothing.
 QUICK = os.environ.get("KERASS2S_QUICK") == "1"
-HOURS, EPOCHS, UNITS = (1_200, 1, 8) if QUICK else (24 * 365 * 2, 6, 48)
+HOURS, EPOCHS, UNITS = (600, 1, 8) if QUICK else (24 * 365 * 2, 6, 48)
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's own remarks are no part of this
 

@@ -64,6 +64,14 @@ def seeded() -> None:
     keras.utils.set_random_seed(2014)
 
 
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """Operations run one by one: for a few batches a graph takes longer to trace than to do without."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def lexicon() -> list[tuple[str, str]]:
     """Twelve words and their phones: (letters, phones separated by spaces)."""

@@ -51,6 +51,20 @@ def test_the_code_of_a_guide_runs_as_it_stands_and_prints_what_it_says(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    assert_code_says(page, capsys)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_the_code_of_the_guide_to_tuning_runs_as_it_stands_and_prints_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("keras_tuner")
+    monkeypatch.chdir(tmp_path)
+    assert_code_says("tuning.md", capsys)
+
+
+def assert_code_says(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs the blocks of a page as one program, and compares what it prints with what the page says."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL))
     exec(compile(code, page, "exec", dont_inherit=True), {"__name__": "guide"})
     promised = re.findall(r"^( *)print\(.*# (.*)$", code, re.MULTILINE)

@@ -124,7 +124,8 @@ def stderr() -> Console:
     """Returns a console on stderr, for tables of progress and logs."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, quiet=_talk["quiet"])
+    # In a notebook, too, these are lines of text on stderr.
+    return Console(stderr=True, highlight=False, quiet=_talk["quiet"], force_jupyter=False)
 
 
 @contextmanager
