@@ -36,8 +36,8 @@ class DenseAdam(keras.optimizers.Adam):
 
 
 def letters(vocabulary: int) -> str:
-    """As many letters as make the vocabulary, with the four special ids."""
-    return "".join(map(chr, range(0x4E00, 0x4E00 + vocabulary - 4)))
+    """As many letters as make the vocabulary, with the four special ids; a few of very many are written alike."""
+    return "".join(map(chr, range(0x20000, 0x20000 + vocabulary - 4)))
 
 
 def make_model(task: dict[str, Any], fused: bool, precision: str) -> tuple[Any, Any]:
@@ -65,7 +65,7 @@ def make_batches(task: dict[str, Any], model: Any, pairs: Any) -> list[Any]:
     if pairs:
         return list(model.codec.batches(pairs, None, seed=1).take(BATCHES))
     shape = [2, task["batch"], task["length"] - 1]
-    ids = tf.constant(np.random.default_rng(0).integers(4, task["vocabulary"], shape), tf.int32)
+    ids = tf.constant(np.random.default_rng(0).integers(4, model.codec.target_size, shape), tf.int32)
     source, labels = tf.unstack(tf.pad(ids, [[0, 0], [0, 0], [0, 1]], constant_values=END_ID))
     target = tf.pad(labels[:, :-1], [[0, 0], [1, 0]], constant_values=START_ID)
     return [({"source_ids": source, "target_ids": target}, labels, tf.ones(tf.shape(labels)))]

@@ -122,7 +122,7 @@ def _watching(model: Any, seen: _Seen, tape: tf.GradientTape) -> Iterator[None]:
         seen.elements.append(elements)
 
     def said(made: Any, *_: Any) -> None:
-        seen.said.append(getattr(made, "prediction", made))
+        seen.said.append(tf.convert_to_tensor(getattr(made, "prediction", made)))  # a fused model's are not made yet
 
     with ExitStack() as hooks:
         hooks.enter_context(_hooked(model.encoder.get_layer("source_embedding"), "call", read))
