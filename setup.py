@@ -67,7 +67,7 @@ setup(
         "rapidfuzz>=3.9",
         "rich>=13",
         "sacrebleu>=2.5",
-        "sentencepiece>=0.2",
+        "sentencepiece>=0.2.2",
         "tensorflow~=2.21.0",
         f"tensorflow-text~=2.21.0; {HAS_TENSORFLOW_TEXT}",
         "typer>=0.26",

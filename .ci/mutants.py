@@ -19,12 +19,13 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -183,16 +184,6 @@ def drawn(seed: int, only: str) -> Iterator[Mutant]:
 # === Running ===
 
 
-def load(path: str, source: bytes) -> None:
-    """Lets Python take a file to have another content, in this process."""
-    read = SourceFileLoader.get_code
-
-    def get_code(self: SourceFileLoader, name: str) -> Any:
-        return compile(source, path, "exec") if self.path == path else read(self, name)
-
-    SourceFileLoader.get_code = get_code
-
-
 class Few:
     """Lets pytest run each test with the first of its parameters alone."""
 
@@ -202,8 +193,8 @@ class Few:
         items[:] = [item for item in items if item is first[item.path, item.originalname]]
 
 
-def tried(tests: list[str], file: str, source: bytes, few: bool) -> str:
-    """Returns what tests make of a file with this content: "killed", "survived" or "endless"."""
+def tried(tests: list[str], few: bool) -> str:
+    """Returns what tests make of the code as it stands: "killed", "survived" or "endless"."""
     child = os.fork()
     if child == 0:
         resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
@@ -211,12 +202,46 @@ def tried(tests: list[str], file: str, source: bytes, few: bool) -> str:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-        load(str(ROOT / file), source)
         import pytest
 
         os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests], [Few()] if few else None)))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return "survived" if status == 0 else "killed" if status > 0 else "endless"
+
+
+def copied(place: Path) -> None:
+    """Copies what the tests need, so that nothing here changes; TensorFlow reads the source of a function anew."""
+    for name in ("kerass2s", "tests"):
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("node_modules"))
+    shutil.copy(ROOT / "pyproject.toml", place)
+    for file in PLAN:  # what Python has compiled would be taken for a mutant of the same length
+        for compiled in (place / file).parent.glob(f"__pycache__/{Path(file).stem}.*"):
+            compiled.unlink()
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(place))
+    os.chdir(place)
+
+
+def run(asked: argparse.Namespace) -> dict[str, Counter[str]]:
+    """Tries mutants in the copy until the time is up, and returns how many were what."""
+    end = time.monotonic() + asked.seconds
+    counts: dict[str, Counter[str]] = {file: Counter() for file in PLAN if asked.only in file}
+    everything = sorted({test for file in counts for test in PLAN[file]})
+    if tried(everything, few=True) != "survived":
+        raise SystemExit(f"These tests fail without any change: {everything}")
+    for mutant in drawn(asked.seed, asked.only):
+        if time.monotonic() > end:
+            break
+        if asked.line not in (None, mutant.line):
+            continue
+        Path(mutant.file).write_bytes(mutant.source)
+        found = tried(PLAN[mutant.file], few=True)
+        if found == "survived":
+            found = tried(PLAN[mutant.file], few=False)
+        Path(mutant.file).write_bytes((ROOT / mutant.file).read_bytes())
+        counts[mutant.file][found] += 1
+        print(json.dumps({"found": found, **mutant._asdict(), "source": None}, ensure_ascii=False), flush=True)
+    return counts
 
 
 def main() -> int:
@@ -228,25 +253,11 @@ def main() -> int:
     parser.add_argument("--line", type=int, help="the mutants of this line alone")
     asked = parser.parse_args()
     os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
-    os.chdir(ROOT)
-    sys.path.insert(0, str(ROOT))
     for name in SLOW_IMPORTS:
         importlib.import_module(name)
-    end = time.monotonic() + asked.seconds
-    counts: dict[str, Counter[str]] = {file: Counter() for file in PLAN if asked.only in file}
-    everything = sorted({test for file in counts for test in PLAN[file]})
-    if tried(everything, "none", b"", few=True) != "survived":
-        raise SystemExit(f"These tests fail without any change: {everything}")
-    for mutant in drawn(asked.seed, asked.only):
-        if time.monotonic() > end:
-            break
-        if asked.line not in (None, mutant.line):
-            continue
-        found = tried(PLAN[mutant.file], mutant.file, mutant.source, few=True)
-        if found == "survived":
-            found = tried(PLAN[mutant.file], mutant.file, mutant.source, few=False)
-        counts[mutant.file][found] += 1
-        print(json.dumps({"found": found, **mutant._asdict(), "source": None}, ensure_ascii=False), flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        copied(Path(place))
+        counts = run(asked)
     for file, count in counts.items():
         print(f"{file}: {dict(count)} of {len(mutants(file))}")
     total = sum(counts.values(), Counter())

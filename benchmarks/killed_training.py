@@ -3,8 +3,9 @@
     python benchmarks/killed_training.py --kills 20
 
 Both train the same small model with averaged weights, accumulated gradients, scheduled sampling, a curriculum and early
-stopping. A kill is SIGKILL, after so many seconds of the process's own time as a seed says, wherever it is then: before
-the first batch, in a step, in validation, in a checkpoint. It prints one JSON object and exits with 1 if they differ.
+stopping. A kill is SIGKILL, after as many seconds of the process's own time as a seed says, wherever it is then: in a
+step, in validation, in a checkpoint, between epochs. They are counted from its first checkpoint, so that each run gets
+further; of each fourth from its start. It prints one JSON object and exits with 1 if the two differ.
 """
 
 from __future__ import annotations
@@ -56,13 +57,16 @@ def seconds_of(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def kill(run: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Kills a run when it has computed so long; tells whether it was still running."""
+def kill(run: subprocess.Popen[bytes], out: Path, seconds: float, from_start: bool) -> bool:
+    """Kills a run when it has computed so long, from its start or its first checkpoint; tells whether it still ran."""
+    before, begun = newest(out), 0.0 if from_start else None
     while run.poll() is None:
-        if seconds_of(run.pid) > seconds:
+        if begun is None and newest(out) != before:
+            begun = seconds_of(run.pid)
+        if begun is not None and seconds_of(run.pid) > begun + seconds:
             run.send_signal(signal.SIGKILL)
             break
-        time.sleep(0.01)
+        time.sleep(0.001)
     return run.wait() == -signal.SIGKILL
 
 
@@ -75,10 +79,8 @@ def main() -> int:
     """Runs both and compares them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument(
-        "--latest", type=float, default=30.0, help="seconds of its own time after which a run is killed"
-    )
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--latest", type=float, default=2.0, help="seconds of its own time, at most, until the kill")
     asked = parser.parse_args()
     draw, stood = random.Random(9), Counter()
     with tempfile.TemporaryDirectory() as place:
@@ -87,8 +89,10 @@ def main() -> int:
         pairs.write_text("".join(f"{word}\t{' '.join(reversed(word))}\n" for word in words[:64]), encoding="utf-8")
         if begin(whole, pairs, asked.epochs).wait():
             raise SystemExit("the run that is to be compared with did not end well")
-        for _ in range(asked.kills):
-            killed = kill(begin(cut, pairs, asked.epochs), draw.uniform(4, asked.latest))
+        for number in range(asked.kills):
+            from_start = number % 4 == 3
+            seconds = draw.uniform(0, 15 if from_start else asked.latest)
+            killed = kill(begin(cut, pairs, asked.epochs), cut, seconds, from_start)
             at = newest(cut)
             stood["ended before" if not killed else at.name if at else "no checkpoint yet"] += 1
         status = begin(cut, pairs, asked.epochs).wait()
