@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from kerass2s.cli.app import examples, progress, quiet_tensorflow
+from kerass2s.cli.models import AsJson, RecipeName
 
 PAIRS = 20_000
 WORDS = 512
@@ -23,10 +24,10 @@ def register(app: typer.Typer) -> None:
 
 
 def benchmark(
-    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name or a YAML file.")] = "quickstart",
+    recipe: RecipeName = "quickstart",
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps to time.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Time the input pipeline alone, training steps, and decoding, on the data of a recipe."""
     from kerass2s import recipes
