@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 import kerass2s
-from kerass2s import hub, zoo
+from kerass2s import bundled, hub, zoo
 from kerass2s.confidence import Calibration
 from kerass2s.ensemble import ENSEMBLE, Ensemble
 from kerass2s.errors import ConfigError, PresetError, suggestion
@@ -31,7 +31,6 @@ __all__ = [
     "load_calibration",
     "load_preset",
     "load_single",
-    "names",
     "push_preset",
     "save_calibration",
     "save_preset",
@@ -48,14 +47,6 @@ SMALL = 1 << 28
 """Bytes of weights that are allocated without a look at the weights' file."""
 BESIDE_A_WEIGHT = 4096
 """Bytes, at most, that HDF5 takes for the name and the place of one."""
-HERE = Path(__file__).resolve().parent
-BUNDLED = HERE / "exported" if (HERE / "exported").is_dir() else HERE.parent / "exported"
-"""The presets that are shipped: beside the code where it was installed, at the root of a checkout."""
-
-
-def names() -> list[str]:
-    """Return the names of the presets that come with this checkout."""
-    return sorted(path.parent.parent.name for path in BUNDLED.glob(f"*/preset/{CONFIG}"))
 
 
 def save_preset(model: Inference, directory: Any) -> None:
@@ -323,15 +314,15 @@ def _locate(name: Any) -> Path:
     if hub.is_handle(name):
         name = hub.pull(name)
     path = Path(name)
-    for directory in (path, path / "preset", BUNDLED / path / "preset"):
+    for directory in (path, path / "preset", bundled.PLACE / path / "preset"):
         if (directory / CONFIG).is_file():
             return directory
     if path.is_file():
         raise PresetError(f"A preset is a directory; an export does not become one again. Received: {str(name)!r}")
     if path.is_dir():
         raise PresetError(f"{path}: not a preset directory, it has no {CONFIG}. Received: {str(name)!r}")
-    known = ", ".join(names()) or "none yet"
-    hint = suggestion(str(name), names())
+    known = ", ".join(bundled.names()) or "none yet"
+    hint = suggestion(str(name), bundled.names())
     raise PresetError(f"No such preset or directory; the presets are: {known}.{hint} Received: {str(name)!r}")
 
 

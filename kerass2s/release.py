@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from kerass2s import datasets, presets, recipes
+from kerass2s import bundled, datasets, recipes
 from kerass2s.cmudict import one_target_each
 from kerass2s.data import Pair
 from kerass2s.decoding import Search, search_spec
@@ -19,7 +19,7 @@ from kerass2s.export import Predictor, load_predictor, verify, write_manifest, w
 from kerass2s.export.describe import read_onnx
 from kerass2s.export.precision import FULL
 from kerass2s.files import write_bytes
-from kerass2s.presets import BUNDLED, load_preset
+from kerass2s.presets import load_preset
 from kerass2s.recipes import Recipe
 from kerass2s.recipes.runs import RECIPE, best_epoch, history, hours
 from kerass2s.recipes.settling import settle
@@ -210,7 +210,7 @@ class Shipped:
 
 def shipped() -> list[Shipped]:
     """Returns what there is to know of each preset that comes with kerass2s."""
-    return [_read_card(BUNDLED / name) for name in presets.names()]
+    return [_read_card(bundled.PLACE / name) for name in bundled.names()]
 
 
 def _read_card(directory: Path) -> Shipped:

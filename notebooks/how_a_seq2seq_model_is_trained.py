@@ -38,7 +38,7 @@ if importlib.util.find_spec("kerass2s") is None:  # in Colab, say
 
 # KERASS2S_QUICK=1 runs every cell on next to nothing, for tests; its figures mean nothing.
 QUICK = os.environ.get("KERASS2S_QUICK") == "1"
-WORDS, EPOCHS, DEV_WORDS, STUDIED = (640, 1, 40, 4) if QUICK else (10_000, 6, 400, 80)
+WORDS, EPOCHS, DEV_WORDS, STUDIED = (64, 1, 8, 1) if QUICK else (10_000, 6, 400, 80)
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's own remarks are no part of this
 

@@ -34,7 +34,7 @@ if importlib.util.find_spec("kerass2s") is None:  # in Colab, say
 
 # KERASS2S_QUICK=1 runs every cell on next to nothing, for tests; its figures mean nothing.
 QUICK = os.environ.get("KERASS2S_QUICK") == "1"
-NUMBERS, EPOCHS, LANGUAGES = (60, 1, ("de",)) if QUICK else (1_500, 8, ("de", "en", "fr"))
+NUMBERS, EPOCHS, LANGUAGES = (40, 1, ("de",)) if QUICK else (1_500, 8, ("de", "en", "fr"))
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's own remarks are no part of this
 os.environ.pop("FORCE_COLOR", None)  # a notebook is no terminal: no bars that move

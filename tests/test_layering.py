@@ -48,6 +48,7 @@ ORDER = [
     "confidence",
     "ensemble",
     "hub",
+    "bundled",
     "presets",
     "export",
     "deploy",

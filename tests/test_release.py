@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kerass2s import GreedySearch, datasets, presets, recipes, zoo
+from kerass2s import GreedySearch, bundled, datasets, recipes, zoo
 from kerass2s.data import Pair
 from kerass2s.errors import ConfigError, UserError
 from kerass2s.recipes.runs import HISTORY, RECIPE
@@ -56,8 +56,7 @@ def test_a_release_has_everything_and_its_card_is_read(run: Path, tmp_path: Path
     ):
         assert said in text
 
-    monkeypatch.setattr(presets, "BUNDLED", tmp_path)
-    monkeypatch.setattr("kerass2s.release.BUNDLED", tmp_path)
+    monkeypatch.setattr(bundled, "PLACE", tmp_path)
     (found,) = shipped()
     assert (found.name, found.licence, found.data) == ("tiny", "apache-2.0", "dates")
     assert found.figures["test"]["word_error_rate"] == pytest.approx(figures["test"]["word_error_rate"], abs=1e-5)

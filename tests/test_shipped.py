@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kerass2s import datasets, presets
+from kerass2s import bundled, datasets
 from kerass2s.export import verify
 from kerass2s.export.manifest import check_manifest
 from kerass2s.release import shipped
@@ -20,7 +20,7 @@ def test_all_of_them_are_within_their_size():
     assert 0 < sum(path.stat().st_size for path in files) <= LARGEST
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", bundled.names())
 def test_its_files_are_those_of_its_manifest_and_its_card_has_figures(name: str):
     assert check_manifest(ROOT / "exported" / name) == []
     card = next(each for each in shipped() if each.name == name)
@@ -30,7 +30,7 @@ def test_its_files_are_those_of_its_manifest_and_its_card_has_figures(name: str)
         assert set(part) == set(metrics)
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", bundled.names())
 def test_its_exports_give_what_it_gives(name: str):
     report = verify(ROOT / "exported" / name)
     assert report.ok, str(report)

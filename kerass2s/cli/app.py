@@ -81,10 +81,22 @@ class _Group(TyperGroup):
         return status if isinstance(status, int) else 0
 
 
+def examples(*lines: str) -> str:
+    """Returns the end of a command's help: example lines, kept as they are, and an empty line."""
+    return "Examples:\n\n\b\n" + "\n".join(f"  kerass2s {line}" for line in lines) + "\n\n"
+
+
 app = typer.Typer(
     cls=_Group,
     name="kerass2s",
     help="Sequence to sequence models in Keras: train, predict, evaluate and export.",
+    epilog=examples(
+        "quickstart",
+        "train transduce --train train.tsv --dev dev.tsv --out runs/mine",
+        "evaluate runs/mine test.tsv --search beam:5",
+        "predict g2p_en words.txt",
+        "COMMAND --help",
+    ),
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
@@ -113,11 +125,6 @@ def hush(quiet: bool) -> None:
 
 
 _talk = {"quiet": False}
-
-
-def examples(*lines: str) -> str:
-    """Returns the end of a command's help: example lines, kept as they are, and an empty line."""
-    return "Examples:\n\n\b\n" + "\n".join(f"  kerass2s {line}" for line in lines) + "\n\n"
 
 
 def stderr() -> Console:

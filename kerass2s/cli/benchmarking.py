@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from kerass2s.cli.app import examples, progress, quiet_tensorflow
+from kerass2s.cli.models import AsJson, RecipeName
 
 PAIRS = 20_000
 SENTENCES = 128
@@ -32,13 +33,13 @@ def register(app: typer.Typer) -> None:
 
 
 def benchmark(
-    recipe: Annotated[str, typer.Argument(help="A bundled recipe's name or a YAML file.")] = "quickstart",
+    recipe: RecipeName = "quickstart",
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Training steps to time.")] = 100,
     forms: Annotated[
         list[str] | None, typer.Option("--form", help=f"What decodes, of {', '.join(FORMS)}; all without it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Time the input pipeline alone, training, and decoding in each form, on the data of a recipe.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from kerass2s.cli.app import examples, quiet_tensorflow, stderr
+from kerass2s.cli.models import preset_names
 
 SavedModels = Annotated[
     list[str],
@@ -21,7 +22,12 @@ OutOption = Annotated[str, typer.Option("--out", metavar="DIR", help="Folder to 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    deploy = typer.Typer(name="deploy", help="Write what a host of models is given.", rich_markup_mode=None)
+    deploy = typer.Typer(
+        name="deploy",
+        help="Write what a host of models is given.",
+        epilog=examples("deploy web g2p_en --out demo --example phoneme", "deploy web --help"),
+        rich_markup_mode=None,
+    )
     deploy.command(
         "web",
         epilog=examples(
@@ -43,7 +49,11 @@ def register(app: typer.Typer) -> None:
 def web(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...", help="ONNX files, or presets to export with beam:5; or NAME=MODEL."),
+        typer.Argument(
+            metavar="MODEL...",
+            help="ONNX files, or presets to export with beam:5; or NAME=MODEL.",
+            autocompletion=preset_names,
+        ),
     ],
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder to write.")],
     runtime: Annotated[

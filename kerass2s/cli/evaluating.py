@@ -12,6 +12,7 @@ import typer
 
 from kerass2s.cli.app import examples, quiet_tensorflow, stderr
 from kerass2s.cli.models import (
+    AsJson,
     BatchSize,
     Model,
     Pairs,
@@ -73,7 +74,7 @@ def evaluate(
     file: Pairs = None,
     search: SearchOption = None,
     lexicon: LexiconOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     source: Source = None,
     target: Target = None,
     report: Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kerass2s.cli.app import examples, quiet_tensorflow, stderr
+from kerass2s.cli.models import AsJson, Preset, preset_names
 from kerass2s.cli.searching import LexiconOption, SearchOption, read_lexicon, searches
 
 if TYPE_CHECKING:
@@ -59,12 +60,17 @@ def register(app: typer.Typer) -> None:
     app.command(
         "push", epilog=examples("push runs/mine hf://me/my_model", "push exported/g2p_en hf://me/g2p --private")
     )(push)
-    app.command("release", epilog=examples("release runs/dates exported/dates --search beam:4"))(release)
+    app.command(
+        "release",
+        epilog=examples(
+            "release runs/dates exported/dates --search beam:4", "release runs/dates exported/dates --json"
+        ),
+    )(release)
     app.command("verify", epilog=examples("verify out/model.onnx --against my_model"))(verify)
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Preset name or directory.")],
+    model: Preset,
     out: Annotated[str, typer.Argument(help="Directory (SavedModel, steps) or file (ONNX) to write.")],
     format: Annotated[Format, typer.Option("--format", help="What to write.")],
     search: SearchOption = None,
@@ -89,7 +95,10 @@ def export(
 
 
 def ensemble(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Preset names or directories.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help="Preset names or directories.", autocompletion=preset_names),
+    ],
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Becomes a preset directory.")],
     average: Annotated[Average, typer.Option("--average", help="What is averaged at each step.")] = (
         Average.log_probability
@@ -108,6 +117,7 @@ def release(
     out: Annotated[str, typer.Argument(help="Becomes NAME/ with everything in it.")],
     search: SearchOption = None,
     precision: Annotated[Precision, typer.Option("--precision", help="ONNX: bits of the weights.")] = Precision.float32,
+    as_json: AsJson = False,
 ) -> None:
     """Make what one gives away of a training run: preset, SavedModel, ONNX files, model card, manifest.
 
@@ -118,8 +128,11 @@ def release(
     from kerass2s.release import release as make
 
     figures = make(Path(run), Path(out), parse_search(search) if search else GreedySearch(), precision.value)
-    for part, each in figures.items():
-        print(f"{part}: {each['n']} pairs, word error rate {each['word_error_rate']:.4f}")
+    if as_json:
+        print(json.dumps({"out": out, **figures}))
+    else:
+        for part, each in figures.items():
+            print(f"{part}: {each['n']} pairs, word error rate {each['word_error_rate']:.4f}")
     stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
 
 
@@ -127,8 +140,11 @@ def verify(
     path: Annotated[
         str, typer.Argument(metavar="EXPORT", help="SavedModel or steps directory, .onnx file, or a directory of them.")
     ],
-    against: Annotated[str | None, typer.Option("--against", metavar="MODEL", help="Preset it must equal.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="MODEL", help="Preset it must equal.", autocompletion=preset_names),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Reload an export in a fresh process and compare it with the live model; exit 1 if they differ."""
     quiet_tensorflow()
@@ -167,7 +183,12 @@ def _print_table(report: VerifyReport) -> None:
 
 
 def push(
-    model: Annotated[str, typer.Argument(help="Preset name or directory; what lies beside the preset goes too.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="Preset name or directory; what lies beside the preset goes too.", autocompletion=preset_names
+        ),
+    ],
     handle: Annotated[str, typer.Argument(metavar="hf://OWNER/NAME", help="Where it goes.")],
     private: Annotated[bool, typer.Option("--private", help="Make a private repository, if it is made.")] = False,
 ) -> None:

@@ -13,6 +13,7 @@ import typer
 from kerass2s.cli.app import examples, progress, quiet_tensorflow
 from kerass2s.cli.models import (
     WINDOW,
+    AsJson,
     BatchSize,
     Model,
     Pairs,
@@ -49,6 +50,7 @@ def register(app: typer.Typer) -> None:
         "predict",
         epilog=examples(
             "predict g2p_en words.txt --search beam:5",
+            "predict g2p_en words.txt --search beam:5 --n-best 3 --json",
             "predict out/model.onnx - --n-best 3 --scores < words.txt",
             "predict my_model names.txt --search sample:4,seed=7 --n-best 4",
             "predict my_model words.txt --search beam:5 --lexicon allowed.txt",
@@ -65,7 +67,9 @@ def register(app: typer.Typer) -> None:
     )(score)
     app.command(
         "calibrate",
-        epilog=examples("calibrate my_model dev.tsv", "calibrate my_model dev.tsv --search beam:5 --plot dev.png")
+        epilog=examples(
+            "calibrate my_model dev.tsv", "calibrate my_model dev.tsv --search beam:5 --plot dev.png --json"
+        )
         + searches(),
     )(calibrate)
 
@@ -88,6 +92,9 @@ def predict(
     ] = None,
     confidence: Annotated[
         bool, typer.Option("--confidence", help="Put each output's calibrated confidence in the column after it.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object for each source, with all that is known of each output.")
     ] = False,
     batch_size: BatchSize = 64,
     window: Annotated[
@@ -121,7 +128,10 @@ def predict(
     shown: list[tuple[str, Hypothesis]] = []
     sources = _numbered(stream_sources(file), file, predictor)
     for source, hypotheses in decode(predictor, sources, total, batch_size, window):
-        print(_line(columns(hypotheses, n_best), scores, calibration), flush=True)
+        if as_json:
+            print(_object(source, hypotheses[:n_best], calibration), flush=True)
+        else:
+            print(_line(columns(hypotheses, n_best), scores, calibration), flush=True)
         if attention and source.strip() and hypotheses and len(shown) < ATTENTION_MAPS:
             shown.append((source, hypotheses[0]))
         if beam_tree and source.strip():
@@ -158,6 +168,18 @@ def _line(hypotheses: Sequence[Hypothesis], scores: bool, calibration: Calibrati
         if calibration:
             column.append(f"{calibration.confidence([log_probability(each)])[0]:.4f}")
     return "\t".join(value for column in columns for value in column)
+
+
+def _object(source: str, hypotheses: Sequence[Hypothesis], calibration: Calibration | None) -> str:
+    """Returns a source with its outputs, best first, as a line of JSON; an output that does not exist is left out."""
+    outputs = []
+    for each in hypotheses:
+        chance = log_probability(each)
+        confidence = {"confidence": round(float(calibration.confidence([chance])[0]), 6)} if calibration else {}
+        outputs.append(
+            {"text": each.text, "score": round(each.score, 6), "log_probability": round(chance, 6), **confidence}
+        )
+    return json.dumps({"source": source, "outputs": outputs}, ensure_ascii=False)
 
 
 def _draw(path: str, predictor: Predictor, shown: Sequence[tuple[str, Hypothesis]]) -> None:
@@ -243,6 +265,7 @@ def calibrate(
     plot: Annotated[
         str | None, typer.Option("--plot", metavar="PNG", help="Draw reliability before and after, and risk.")
     ] = None,
+    as_json: AsJson = False,
     batch_size: BatchSize = 64,
 ) -> None:
     """Fit, on pairs that the model was not trained on, how likely an output is right, and keep it in the preset.
@@ -264,7 +287,7 @@ def calibrate(
     calibration = Calibration.fit(scores, right)
     report = _calibrated(calibration, scores, right, plot)
     save_calibration(model, predictor.search, calibration)
-    print(table(report))
+    print(json.dumps(report) if as_json else table(report))
 
 
 def _calibrated(

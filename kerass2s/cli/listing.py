@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from kerass2s.cli.app import examples, quiet_tensorflow
+from kerass2s.cli.models import AsJson
 
 
 class Kind(StrEnum):
@@ -26,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def list_zoo(
     kind: Annotated[Kind | None, typer.Argument(help="Only this kind; all kinds without it.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List architectures, presets and recipes."""
     found = {each.value: _COLLECT[each]() for each in ([kind] if kind else list(Kind))}

@@ -21,8 +21,30 @@ if TYPE_CHECKING:
 
 WINDOW = 1024
 
-Model = Annotated[str, typer.Argument(help="Preset name, preset directory, SavedModel directory or .onnx file.")]
-Preset = Annotated[str, typer.Argument(metavar="MODEL", help="Preset name or directory.")]
+
+def preset_names(incomplete: str) -> list[str]:
+    """Completes a preset's name in a shell; files it completes by itself."""
+    from kerass2s import bundled
+
+    return [name for name in bundled.names() if name.startswith(incomplete)]
+
+
+def recipe_names(incomplete: str) -> list[str]:
+    """Completes a recipe's name in a shell; files it completes by itself."""
+    from kerass2s import recipes
+
+    return [name for name in recipes.names() if name.startswith(incomplete)]
+
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        help="Preset name, preset directory, SavedModel directory or .onnx file.", autocompletion=preset_names
+    ),
+]
+Preset = Annotated[str, typer.Argument(metavar="MODEL", help="Preset name or directory.", autocompletion=preset_names)]
+RecipeName = Annotated[str, typer.Argument(help="A bundled recipe's name or a YAML file.", autocompletion=recipe_names)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Sources decoded at once.")]
 Source = Annotated[str | None, typer.Option("--source", metavar="FILE", help="Parallel file of sources.")]
 Target = Annotated[str | None, typer.Option("--target", metavar="FILE", help="Parallel file of targets.")]

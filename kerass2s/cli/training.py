@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kerass2s.cli.app import examples, hush, quiet_tensorflow, stderr
-from kerass2s.cli.models import check_picture_path
+from kerass2s.cli.models import RecipeName, check_picture_path
 from kerass2s.errors import ConfigError, TrainingError, UserError
 from kerass2s.recipes.runs import HISTORY, RECIPE, accuracy, best_epoch, history
 
@@ -60,17 +60,8 @@ def quickstart(
     run(Options(out=Path(out), minutes=minutes, words=words))
 
 
-def _recipe_names(incomplete: str) -> list[str]:
-    """Completes a recipe's name in a shell; files it completes by itself."""
-    from kerass2s import recipes
-
-    return [name for name in recipes.names() if name.startswith(incomplete)]
-
-
 def train(
-    recipe: Annotated[
-        str, typer.Argument(help="A bundled recipe's name or a YAML file.", autocompletion=_recipe_names)
-    ],
+    recipe: RecipeName,
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Becomes a preset directory.")],
     train_file: Annotated[str | None, typer.Option("--train", metavar="FILE", help="Training pairs, TSV.")] = None,
     dev_file: Annotated[str | None, typer.Option("--dev", metavar="FILE", help="Validation pairs, TSV.")] = None,

@@ -101,7 +101,7 @@ def test_a_near_miss_is_told_what_it_may_have_meant(refuses, typed: list[str], h
     assert hint in refuses(*typed)
 
 
-def test_a_shell_completes_commands_options_and_recipes():
+def test_a_shell_completes_commands_options_recipes_and_presets():
     """As bash asks: the words so far, and which of them is to be completed."""
 
     def completed(*words: str) -> list[str]:
@@ -119,6 +119,7 @@ def test_a_shell_completes_commands_options_and_recipes():
     assert completed("kerass2s", "ev") == ["evaluate"]
     assert completed("kerass2s", "evaluate", "--ag") == ["--against"]
     assert completed("kerass2s", "train", "g2p_lu") == ["g2p_luong2015"]
+    assert completed("kerass2s", "predict", "da") == ["dates"]
 
 
 def test_a_quiet_run_says_nothing_but_results(run, home):

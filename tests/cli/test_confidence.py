@@ -30,19 +30,24 @@ def dev(tmp_path: Path, lexicon) -> Path:
 
 def test_a_calibration_stays_with_its_weights(run, refuses, preset: Path, dev: Path, tmp_path: Path):
     assert "not calibrated" in refuses("predict", preset, "--confidence", stdin="cat\n")
-    result = run("calibrate", preset, dev, "--search", SPEC, "--plot", tmp_path / "plot.png")
+    result = run("calibrate", preset, dev, "--search", SPEC, "--plot", tmp_path / "plot.png", "--json")
     assert result.exit_code == 0, result.output
-    report = dict(line.split() for line in result.stdout.splitlines())
-    assert (report["n"], report["sequence_accuracy"]) == ("12", "0.6667")
+    report = json.loads(result.stdout)
+    assert (report["n"], report["sequence_accuracy"]) == (12, pytest.approx(8 / 12))
     assert {"ece_before", "ece_after", "risk_coverage_area"} < set(report)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
     temperature = load_calibration(preset, SPEC).temperature
-    assert float(report["temperature"]) == pytest.approx(temperature, abs=1e-4)
+    assert report["temperature"] == pytest.approx(temperature)
+    assert f"temperature        {temperature:.4f}".rstrip("0") in run("calibrate", preset, dev, "--search", SPEC).stdout
     asked = ("--search", SPEC, "--scores", "--confidence")
     text, score, confidence = run("predict", preset, *asked, stdin="cat\n").stdout.rstrip("\n").split("\t")
     assert text == "K AE T"
     assert float(confidence) == pytest.approx(math.exp(float(score) / temperature), abs=1e-3)
+    (best,) = json.loads(run("predict", preset, "--search", SPEC, "--confidence", "--json", stdin="cat\n").stdout)[
+        "outputs"
+    ]
+    assert best["confidence"] == pytest.approx(float(confidence), abs=1e-4)
     assert f"calibrated: {SPEC}" in refuses("predict", preset, "--search", "beam:2", "--confidence", stdin="cat\n")
 
     (preset / "confidence.json").write_text("{}", encoding="utf-8")

@@ -64,6 +64,17 @@ def test_n_best_makes_columns(run, home: Path):
     assert scores == sorted(scores, reverse=True)
 
 
+def test_predict_prints_an_object_for_each_source(run, home: Path):
+    options = ("--search", "beam:3", "--n-best", 2)
+    said = run("predict", home / "preset", *options, "--json", stdin="cat\n\n").stdout
+    found = [json.loads(line) for line in said.splitlines()]
+    assert [each["source"] for each in found] == ["cat", ""]
+    columns = run("predict", home / "preset", *options, "--scores", stdin="cat\n").stdout.rstrip("\n").split("\t")
+    outputs = [(each["text"], f"{each['score']:.6f}") for each in found[0]["outputs"]]
+    assert outputs == list(zip(columns[::2], columns[1::2], strict=True))
+    assert found[0]["outputs"][0]["log_probability"] <= 0
+
+
 def test_n_best_beyond_the_search_is_refused(refuses, home: Path):
     assert "--search beam:2" in refuses("predict", home / "model.onnx", "--n-best", 2, stdin="cat\n")
 
