@@ -1,7 +1,7 @@
 """Finds slowdowns in a minute: our processor time against that of a fixed reference, by turns in one process.
 
     make speed                                    # as CI runs it; ends with 1 where something became slower
-    python benchmarks/regression.py --keep        # measures anew what later runs are compared with
+    python benchmarks/regression.py --keep        # keeps the ratios of one run; better is the middle of several
 
 A ratio of two things that do the same work says much the same on any machine, idle or not. The references are written
 down here and import nothing of ours: a training step of the same network in plain Keras, and greedy decoding of the

@@ -194,7 +194,8 @@ def _rows(sequence: tf.Tensor) -> tf.Tensor:
 
 
 def _array(kind: tf.DType, length: tf.Tensor) -> tf.TensorArray:
-    return tf.TensorArray(kind, length)
+    # Eager ones forget what was read, and the way back reads again for each gradient that is asked for.
+    return tf.TensorArray(kind, length, clear_after_read=False)
 
 
 def _any_batch(variables: Any) -> Any:

@@ -117,6 +117,20 @@ def test_inputs_that_do_not_know_their_width_are_run():
     np.testing.assert_allclose(run(inputs), layer(inputs, training=False), atol=1e-6)
 
 
+def test_an_eager_run_can_be_differentiated_twice():
+    layer = fused.LSTM(6, return_sequences=True)
+    layer.build((None, None, 3))
+    inputs, mask = values(4, 5, 3), tf.sequence_mask(LENGTHS, 5)
+    found = []
+    for layer.fused in (True, False):
+        with tf.GradientTape(persistent=True) as tape:
+            made = layer(inputs, mask=mask, training=True)
+            totals = [tf.reduce_sum(made[:, t] ** 2) for t in (1, 4)]
+        found.append([tape.gradient(total, layer.cell.kernel.value).numpy() for total in totals])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
 def test_in_bfloat16_the_gradients_are_nearer_to_float32_than_those_of_keras():
     inputs, errors = values(4, 5, 3), {}
     for policy in ("float32", "mixed_bfloat16"):
