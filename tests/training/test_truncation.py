@@ -20,9 +20,11 @@ from kerass2s import (
     TruncatedBackPropagation,
     TwoPass,
 )
+from kerass2s.decoders.base import Start
 from kerass2s.errors import ConfigError
 from kerass2s.recipes import build, load
 from kerass2s.training import Feeding
+from kerass2s.training.truncation import _CutDecoder
 
 ENTRIES = [
     ("sutskever2014", {}),
@@ -193,3 +195,13 @@ def test_nonsense_is_refused() -> None:
         TruncatedBackPropagation(0)
     with pytest.raises(ConfigError, match=r"feeding must be a Feeding, such as TeacherForcing\(\)\. Received: 'free'"):
         TruncatedBackPropagation(2, "free")
+
+
+def test_what_is_not_trained_runs_all_positions_at_once():
+    class Whole:
+        def sequence(self, target: str, start: Start, training: bool = False) -> tuple[str, Start, bool]:
+            return target, start, training
+
+    start = Start({"carried": "state", "age": "none"}, {"memory": "memory"})
+    found = _CutDecoder(Whole(), 2).sequence("target", start)
+    assert found == ("target", Start("state", {"memory": "memory"}), False)
