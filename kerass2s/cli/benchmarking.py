@@ -52,10 +52,10 @@ def benchmark(
     for form in forms or ():
         recipes.one_of("form", form, FORMS)
     chosen = recipes.load(recipe, sets or [])
+    quiet_tensorflow()  # the data bring it
     train, dev = build.load_data(chosen)
     chosen, _ = settle(chosen, train)
     train, sentences = train[:: max(1, len(train) // PAIRS)], [pair.source for pair in dev[:SENTENCES]]
-    quiet_tensorflow()
     model = build.build_model(chosen, *build.train_tokenizers(chosen, train))
     report: dict[str, Any] = {"recipe": recipe, "parameters": model.count_params()}
     with progress("benchmark", 2 + len(SEARCHES)) as advance:

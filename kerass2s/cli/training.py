@@ -91,9 +91,9 @@ def train(
     from kerass2s.recipes.settling import settle
 
     chosen = recipes.load(recipe, sets or []).with_files(train_file, dev_file)
+    quiet_tensorflow()  # the data bring it
     pairs, dev = build.load_data(chosen)
     chosen, said = settle(chosen, pairs)
-    quiet_tensorflow()
     build.check(chosen)
     directory = Path(out)
     _claim(directory, chosen, resume)

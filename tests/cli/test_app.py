@@ -80,12 +80,26 @@ def test_a_fresh_process_prints_results_only(home):
         [*command, home / "preset", "-"], input="cat\nact\n", capture_output=True, text=True, env=environment
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "K AE T\nAE K T\n", "")
-    wrong = subprocess.run(
-        [*command, "no_such_preset", "-"], input="cat\n", capture_output=True, text=True, env=environment
-    )
-    assert wrong.returncode == 2
-    assert wrong.stdout == ""
-    assert wrong.stderr.count("\n") == 1
+    pairs = home / "pairs.tsv"
+    training = [
+        "train",
+        "transduce",
+        "--out",
+        home / "none",
+        "--train",
+        pairs,
+        "--dev",
+        pairs,
+        "--set",
+        "config.unitz=1",
+    ]
+    for mistake in (["predict", "no_such_preset", "-"], training):
+        wrong = subprocess.run(
+            [*command[:-1], *mistake], input="cat\n", capture_output=True, text=True, env=environment
+        )
+        assert wrong.returncode == 2
+        assert wrong.stdout == ""
+        assert wrong.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
