@@ -117,7 +117,7 @@ def differs(name: str, given: np.ndarray, expected: np.ndarray) -> Iterator[str]
     if given.shape != expected.shape:
         yield f"{name} has shape {given.shape}, expected {expected.shape}"
     elif np.issubdtype(expected.dtype, np.floating):
-        if not np.allclose(given, expected, rtol=1e-6, atol=TOLERANCE):
+        if not np.allclose(given, expected, rtol=1e-5, atol=TOLERANCE):
             yield f"{name} differs by up to {np.abs(given - expected).max():.2e}"
     elif not np.array_equal(given, expected):
         yield f"{name} differs at {int(np.sum(given != expected))} of {expected.size} places"
