@@ -17,10 +17,9 @@ import tensorflow as tf
 
 __all__ = ["Scores", "Unprojected", "crossentropy"]
 
-TILE = 4_000_000
-"""How many logits there are at a time, but for a vocabulary so large that this is less than `ROWS` rows."""
-ROWS = 512
-"""The least rows of a tile: each adds its part to the gradient of the kernel, which is read and written for that."""
+TILE = 8_000_000
+"""How many logits there are at a time, 32 MB: few enough for the cache, and so many that adding up the gradient of the
+kernel, which is read and written for every tile, costs little."""
 
 
 class Scores(NamedTuple):
@@ -117,7 +116,7 @@ def _tiles(
 ) -> tuple[Any, ...]:
     """Score rows, and return the gradients of the weighted losses' sum: by row, but for its weight; [U, V]; [V]."""
     count, size, kind = tf.shape(features)[0], kernel.shape[-1], features.dtype
-    tiles = tf.maximum(1, -(-count // max(ROWS, TILE // size)))  # even where there are no rows
+    tiles = tf.maximum(1, -(-count // max(1, TILE // size)))  # even where there are no rows
     rows = -(-count // tiles)
     kernel, bias = tf.cast(kernel, kind), tf.cast(bias, kind)
 
