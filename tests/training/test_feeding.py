@@ -519,3 +519,13 @@ def test_feedings_are_serialised_with_their_seed(feeding: Feeding) -> None:
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(feeding))
     assert type(again) is type(feeding)
     assert again.get_config() == feeding.get_config()
+
+
+def test_multi_step_trains_half_of_the_rows_so_unless_told_otherwise() -> None:
+    assert MultiStep(3, seed=1).get_config() == {
+        "k": 3,
+        "weight": 0.5,
+        "feedback": "argmax",
+        "temperature": 1.0,
+        "seed": 1,
+    }
