@@ -33,7 +33,7 @@ from kerass2s.export import export_onnx
 from kerass2s.text import END_ID, START_ID, SentencePieceTokenizer
 
 KEPT = Path(__file__).with_suffix(".json")
-LIMIT = 1.25
+LIMIT = 1.2
 TRIES = 3
 BATCH, LENGTH, VOCABULARY, UNITS, WIDTH = 64, 16, 1000, 128, 64
 WORDS, LONGEST = 8, 12
