@@ -23,6 +23,7 @@ from kerass2s.evaluation import evaluate_texts
 from kerass2s.export import write_manifest
 from kerass2s.export.comparison import TOLERANCE
 from kerass2s.export.fresh import FreshProcess
+from kerass2s.export.precision import FULL
 from kerass2s.export.verify import Probe
 from kerass2s.plots import attention_map, save_attention, save_losses
 from kerass2s.recipes import Recipe, build
@@ -240,7 +241,7 @@ def _export(
         f"Trained for {training.seconds / 60:.1f} minutes ({training.batches} batches): training is by the clock, so "
         f"the figures move with the machine."
     )
-    Card(NAME, about, figures, search_spec(SEARCH), recipe, "kerass2s quickstart", timed).write(directory, model)
+    Card(NAME, about, figures, search_spec(SEARCH), FULL, recipe, "kerass2s quickstart", timed).write(directory, model)
     write_manifest(directory)
 
 

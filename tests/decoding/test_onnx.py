@@ -137,4 +137,4 @@ def test_onnxruntime_finds_the_same(search: Search, aligned: bool):
             np.testing.assert_array_equal(found[name], expected[name])
             assert found[name].dtype == np.int32
         for name in sorted(set(found) - {"ids", "lengths"}):
-            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-4)
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-6, atol=1e-4)
