@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tarfile
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from kerass2s.data import Pair, split_pairs
-from kerass2s.downloads import base, download
+from kerass2s.downloads import cache, fetch
 from kerass2s.errors import DataError
 from kerass2s.files import MEBIBYTE
 
@@ -74,12 +73,6 @@ def load_split() -> dict[str, list[Pair]]:
 # === The classic split ===
 
 
-def classic_archive() -> Path:
-    """Returns where the archive is kept: `$KERASS2S_DATA/cmudict`, or `~/.cache/kerass2s/cmudict`."""
-    home = Path(os.environ.get("KERASS2S_DATA") or Path.home() / ".cache" / "kerass2s")
-    return home / "cmudict" / ARCHIVE
-
-
 def load_classic_split(archive: Path | None = None, address: str = CLASSIC) -> dict[str, list[Pair]]:
     """Returns `train`, `dev` and `test` of the split that most published figures are for; words in capitals, no stress.
 
@@ -87,19 +80,15 @@ def load_classic_split(archive: Path | None = None, address: str = CLASSIC) -> d
     of 40 are taken out of the training words (2,676 of 106,837).
 
     Args:
-        archive: the file; None for `classic_archive()`.
+        archive: the file; None for that in `$KERASS2S_DATA/cmudict`, or `~/.cache/kerass2s/cmudict`.
         address: the folder that a file that is not there is downloaded from; `$KERASS2S_MIRROR/cmudict/` where that is
             set.
 
     Raises:
         DataError: the file cannot be downloaded, or does not say what the published one says.
     """
-    archive = archive or classic_archive()
-    if not archive.is_file():
-        try:
-            download(base("cmudict", address) + ARCHIVE, archive, _classic, largest=LARGEST)
-        except DataError as error:
-            raise DataError(f"Cannot download the classic split; put it at {archive}. {error}") from error
+    archive = archive or cache("cmudict") / ARCHIVE
+    fetch("cmudict", address, ARCHIVE, archive, _classic, largest=LARGEST)
     train, test = _classic(archive)
     parts: dict[str, list[Pair]] = {"train": [], "dev": [], "test": test}
     for pair in train:

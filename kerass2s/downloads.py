@@ -17,9 +17,9 @@ from typing import BinaryIO
 from kerass2s.errors import DataError
 from kerass2s.files import MEBIBYTE, OUT_OF_ROOM, digest, sync_directory
 
-__all__ = ["base", "download"]
+__all__ = ["cache", "download", "fetch"]
 
-MIRROR = "KERASS2S_MIRROR"
+CACHE, MIRROR = "KERASS2S_DATA", "KERASS2S_MIRROR"
 BLOCK = 1 << 16
 WORTH_ANOTHER_TRY = (408, 425, 429, 500, 502, 503, 504)
 
@@ -28,10 +28,32 @@ class _Again(Exception):
     """What another try may mend."""
 
 
-def base(name: str, address: str) -> str:
-    """Returns the address that a data set's files are below: `$KERASS2S_MIRROR/NAME/`, if that is set, or its own."""
+def cache(name: str) -> Path:
+    """Returns where what comes from elsewhere is kept: `$KERASS2S_DATA/NAME`, or `~/.cache/kerass2s/NAME`."""
+    return Path(os.environ.get(CACHE) or Path.home() / ".cache" / "kerass2s") / name
+
+
+def fetch(name: str, folder: str, file: str, path: Path, right: str | Callable[[Path], None], *, largest: int) -> None:
+    """Downloads a data set's file where there is none at `path`.
+
+    Args:
+        name: of the data set.
+        folder: the address that its files are below; with a mirror it is `$KERASS2S_MIRROR/NAME/` instead.
+        file: below that address.
+        path: where it goes.
+        right: what it must be, as in `download`.
+        largest: the most bytes to take.
+
+    Raises:
+        DataError: it cannot be had, or is another file; the message says where to put it.
+    """
+    if path.is_file():
+        return
     mirror = os.environ.get(MIRROR)
-    return f"{mirror.rstrip('/')}/{name}/" if mirror else address
+    try:
+        download((f"{mirror.rstrip('/')}/{name}/" if mirror else folder) + file, path, right, largest=largest)
+    except DataError as error:
+        raise DataError(f"Cannot download {file}; put it at {path}. {error}") from error
 
 
 def download(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import kerass2s
+from kerass2s.downloads import cache
 from kerass2s.errors import PresetError
 
 __all__ = ["is_handle", "pull", "push"]
@@ -49,13 +49,9 @@ def pull(handle: str) -> Path:
     patterns = [*PRESET_FILES, *(f"preset/{name}" for name in PRESET_FILES)]
     api = _api(_client())
     # The client's own cache is full of links that lead out of a snapshot, which a preset must not have.
-    place = _cache() / repository / (revision or "main").replace("/", "-")
+    place = cache("hub") / repository / (revision or "main").replace("/", "-")
     with _refusals(handle):
         return Path(api.snapshot_download(repository, revision=revision, allow_patterns=patterns, local_dir=place))
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("KERASS2S_DATA") or Path.home() / ".cache" / "kerass2s") / "hub"
 
 
 def push(directory: Path, handle: str, architecture: str, *, private: bool, message: str) -> str:

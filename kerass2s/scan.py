@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from kerass2s.context import choose
 from kerass2s.data import Pair, split_pairs
-from kerass2s.downloads import base, download
+from kerass2s.downloads import cache, fetch
 from kerass2s.errors import DataError
 from kerass2s.files import MEBIBYTE, read_bytes
 
-__all__ = ["SPLITS", "cache", "load_split", "parse"]
+__all__ = ["SPLITS", "load_split", "parse"]
 
 # One commit of the authors' repository, BSD licence.
 ADDRESS = "https://raw.githubusercontent.com/brendenlake/SCAN/c4b756cbc010d75c912f16c42c8f15dc6b7e6c8f/"
@@ -40,11 +39,6 @@ SPLITS = {
 LARGEST = 64 * MEBIBYTE
 DEV_SHARE = 0.1
 _LINE = re.compile(r"IN: (.*) OUT: (.*)")
-
-
-def cache() -> Path:
-    """Returns where the files are kept: `$KERASS2S_DATA/scan`, or `~/.cache/kerass2s/scan`."""
-    return Path(os.environ.get("KERASS2S_DATA") or Path.home() / ".cache" / "kerass2s") / "scan"
 
 
 def parse(lines: Iterable[str], name: str) -> list[Pair]:
@@ -74,7 +68,7 @@ def load_split(split: str, directory: Path | None = None, address: str = ADDRESS
 
     Args:
         split: "simple", "length" or "addprim_jump".
-        directory: where the files are, or are put; None for `cache()`.
+        directory: where the files are, or are put; None for `$KERASS2S_DATA/scan`, or `~/.cache/kerass2s/scan`.
         address: where a file that is not there is downloaded from; `$KERASS2S_MIRROR/scan/` where that is set.
 
     Raises:
@@ -82,20 +76,15 @@ def load_split(split: str, directory: Path | None = None, address: str = ADDRESS
         DataError: a file cannot be downloaded, or is not the authors'.
     """
     files = choose("split", split, SPLITS)
-    train, test = (
-        parse(_read(directory or cache(), name, digest, address).splitlines(), name) for name, digest in files.items()
-    )
+    home = directory or cache("scan")
+    train, test = (parse(_read(home, name, digest, address).splitlines(), name) for name, digest in files.items())
     parts = split_pairs(train, dev=DEV_SHARE, test=0.0)
     return {"train": parts["train"], "dev": parts["dev"], "test": test}
 
 
 def _read(directory: Path, name: str, digest: str, address: str) -> str:
     path = directory / name
-    if not path.is_file():
-        try:
-            download(base("scan", address) + name, path, digest, largest=LARGEST)
-        except DataError as error:
-            raise DataError(f"Cannot download SCAN; put its file at {path}. {error}") from error
+    fetch("scan", address, name, path, digest, largest=LARGEST)
     content = read_bytes(path, LARGEST)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:

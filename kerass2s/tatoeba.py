@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from kerass2s.data import Pair, split_pairs
-from kerass2s.downloads import base, download
+from kerass2s.downloads import cache, fetch
 from kerass2s.errors import DataError
 from kerass2s.files import MEBIBYTE
 
-__all__ = ["archive", "lines", "load_split", "parse"]
+__all__ = ["lines", "load_split", "parse"]
 
 ADDRESS = "https://www.manythings.org/anki/"
 ARCHIVE, MEMBER = "fra-eng.zip", "fra.txt"
@@ -21,12 +20,6 @@ SHA256 = "2546838ae46e0eac4c02ab7032ea0a02a006074a5340077a36a9444f41e02888"
 """Of fra.txt, 142,787 lines: later editions under the same name have more."""
 LARGEST = 64 * MEBIBYTE
 SHARES = {"dev": 0.02, "test": 0.1}
-
-
-def archive() -> Path:
-    """Returns where the archive is kept: `$KERASS2S_DATA/tatoeba`, or `~/.cache/kerass2s/tatoeba`."""
-    home = Path(os.environ.get("KERASS2S_DATA") or Path.home() / ".cache" / "kerass2s")
-    return home / "tatoeba" / ARCHIVE
 
 
 def parse(lines: Iterable[str]) -> list[Pair]:
@@ -50,19 +43,15 @@ def lines(path: Path | None = None, address: str = ADDRESS) -> list[str]:
     """Returns the edition's lines, in its order: from short to long, an English sentence with each of its translations.
 
     Args:
-        path: the archive; None for `archive()`.
+        path: the archive; None for that in `$KERASS2S_DATA/tatoeba`, or `~/.cache/kerass2s/tatoeba`.
         address: the folder that an archive that is not there is downloaded from; `$KERASS2S_MIRROR/tatoeba/` where that
             is set.
 
     Raises:
         DataError: the archive cannot be had, or is of another edition.
     """
-    path = path or archive()
-    if not path.is_file():
-        try:
-            download(base("tatoeba", address) + ARCHIVE, path, _read, largest=LARGEST)
-        except DataError as error:
-            raise DataError(f"Cannot download the sentences; put their archive at {path}. {error}") from error
+    path = path or cache("tatoeba") / ARCHIVE
+    fetch("tatoeba", address, ARCHIVE, path, _read, largest=LARGEST)
     return _read(path).split("\n")[:-1]  # not `splitlines`: the sentences have separators of their own
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from kerass2s import cmudict
 from kerass2s.data import Pair
+from kerass2s.downloads import cache
 from kerass2s.errors import DataError
 
 WORDS = [f"WORD{i}" for i in range(400)]
@@ -64,6 +65,6 @@ def test_the_archive_is_downloaded_and_must_be_the_published_one(
         cmudict.load_classic_split()
     there.write_bytes(archive.read_bytes())
     parts = cmudict.load_classic_split()
-    assert len(parts["test"]) == 1 and cmudict.classic_archive().read_bytes() == archive.read_bytes()
+    assert len(parts["test"]) == 1 and (cache("cmudict") / cmudict.ARCHIVE).read_bytes() == archive.read_bytes()
     there.unlink()
     assert cmudict.load_classic_split() == parts

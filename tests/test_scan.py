@@ -9,6 +9,7 @@ import pytest
 
 from kerass2s import scan
 from kerass2s.data import Pair
+from kerass2s.downloads import cache
 from kerass2s.errors import ConfigError, DataError
 
 TRAIN = "IN: jump OUT: I_JUMP\n" + "".join(f"IN: walk {i} OUT: I_WALK\n" for i in range(99))
@@ -43,7 +44,7 @@ def test_another_file_is_refused_and_not_kept(published: str, tmp_path: Path):
 
 
 def test_what_cannot_be_had_is_said_in_one_line(tmp_path: Path):
-    with pytest.raises(DataError, match="Cannot download SCAN; put its file at"):
+    with pytest.raises(DataError, match=r"Cannot download length_split/\w+\.txt; put it at"):
         scan.load_split("length", tmp_path, "file:///nowhere/")
     with pytest.raises(ConfigError, match="split must be one of simple, length, addprim_jump"):
         scan.load_split("jump")
@@ -53,4 +54,4 @@ def test_what_cannot_be_had_is_said_in_one_line(tmp_path: Path):
 
 def test_the_cache_can_be_moved(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("KERASS2S_DATA", "/somewhere")
-    assert scan.cache() == Path("/somewhere/scan")
+    assert cache("scan") == Path("/somewhere/scan")

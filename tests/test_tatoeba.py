@@ -10,6 +10,7 @@ import pytest
 
 from kerass2s import tatoeba
 from kerass2s.data import Pair
+from kerass2s.downloads import cache
 from kerass2s.errors import DataError
 
 LINES = ["Run!\tCours\u202f!", "Run!\tCourez\u00a0!", *(f"I see {i} cats.\tJe vois {i} chats." for i in range(200))]
@@ -41,14 +42,14 @@ def test_it_is_downloaded_once_and_split_by_english_sentence(published: Path):
 
 def test_another_edition_is_refused_and_not_kept(published: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tatoeba, "SHA256", "0" * 64)
-    with pytest.raises(DataError, match=r"put their archive at .*another edition than that of 2017-09-29"):
+    with pytest.raises(DataError, match=r"put it at .*another edition than that of 2017-09-29"):
         tatoeba.lines()
-    assert not tatoeba.archive().exists()
+    assert not (cache("tatoeba") / tatoeba.ARCHIVE).exists()
     published.write_bytes(published.read_bytes()[:60])
     with pytest.raises(DataError, match=r"this is no archive with a fra\.txt"):
         tatoeba.lines(published)
     published.unlink()
-    with pytest.raises(DataError, match="Cannot download the sentences"):
+    with pytest.raises(DataError, match=r"Cannot download fra-eng\.zip; put it at"):
         tatoeba.lines()
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from kerass2s import scan
 from kerass2s.deploy.web import RUNTIME, unpack
-from kerass2s.downloads import base, download
+from kerass2s.downloads import download
 from kerass2s.errors import DataError, ExportError
 
 CONTENT = bytes(range(256)) * 1000
@@ -136,7 +136,6 @@ def test_two_at_once_fetch_it_once(server: Server, tmp_path: Path) -> None:
 def test_a_mirror_stands_for_the_authors_address(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert base("scan", "https://a.example/") == "https://a.example/"
     monkeypatch.setenv("KERASS2S_MIRROR", f"http://localhost:{server.server_port}/mirror/")
     with pytest.raises(DataError, match=r"mirror/scan/simple_split/.*: not the file that was meant"):
         scan.load_split("simple", tmp_path)
