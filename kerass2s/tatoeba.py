@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def _read(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as opened, opened.open(MEMBER) as file:
             content = file.read(LARGEST + 1)
-    except (zipfile.BadZipFile, OSError, KeyError, EOFError, NotImplementedError) as error:
+    # What `zipfile` raises of no archive, a cut or damaged one, another member, a password, an unknown compression.
+    except (zipfile.BadZipFile, zlib.error, OSError, KeyError, EOFError, RuntimeError) as error:
         raise DataError(f"{path}: this is no archive with a {MEMBER}. Received: {error}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:

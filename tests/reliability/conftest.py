@@ -43,6 +43,6 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 @pytest.fixture
 def full_disk(small_disk: SmallDisk) -> SmallDisk:
     """The same, for tests that make no sense without it."""
-    if not small_disk.mounted:
+    if not small_disk.mounted:  # that takes root, which CI has and a developer's account may not
         pytest.skip("no tmpfs may be mounted here")
     return small_disk

@@ -66,7 +66,7 @@ def test_a_command_that_finds_no_room_says_so_in_one_line(full_disk, tmp_path: P
     assert made(full_disk.place) == ["run"]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full, which is always full, is a device of Linux")
 def test_output_that_finds_no_room_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
