@@ -105,9 +105,24 @@ class Seq2Seq(Inference, keras.Model):
         return share * whole + (1 - share) * added
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """Train on a batch as `keras.Model.train_step` does, and report what the feeding has to show."""
+        """Train on a batch, and return the metrics and what the feeding has to show.
+
+        As `keras.Model.train_step`, but for the gradients of embeddings, which come row by row: all rows of a token are
+        summed before they are clipped and used. Keras' optimizers take a gradient's square row by row, so that by Adam
+        a token that stands in a batch n times can move by up to sqrt(n) as much, and its clipping is of such rows too.
+        """
+        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         shown = self.feeding.report(self._updates())
-        return {**super().train_step(data), **shown}
+        with tf.GradientTape() as tape:
+            outputs = self(inputs, training=True)
+            loss = self.compute_loss(inputs, labels, outputs, weights, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.trainable_weights)
+        summed = [None if each is None else tf.convert_to_tensor(each) for each in gradients]
+        self.optimizer.apply_gradients(zip(summed, self.trainable_weights, strict=True))
+        tracker = next(metric for metric in self.metrics if metric.name == "loss")
+        tracker.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(inputs)[0])[0])
+        return {**self.compute_metrics(inputs, labels, outputs, weights), **shown}
 
     def compile(
         self,

@@ -66,6 +66,19 @@ def test_fit_repeats_exactly_with_the_same_seed(make, lexicon) -> None:
     np.testing.assert_array_equal(runs[0][1], runs[1][1])
 
 
+def test_a_token_that_stands_in_a_batch_often_moves_no_further_than_adam_moves_a_weight(make) -> None:
+    model = make()
+    model.compile(optimizer=keras.optimizers.Adam(0.001, epsilon=1e-20))
+    tables = [weight for weight in model.trainable_weights if "embeddings" in weight.path]
+    before = [weight.numpy() for weight in tables]
+    model.fit([("aaab", "B B B B")] * 4, batching=BucketByExamples(4), verbose=0)
+    for weight, old in zip(tables, before, strict=True):
+        moved = np.abs(weight.numpy() - old)
+        moved = moved[moved > 0]
+        assert moved.size
+        np.testing.assert_allclose(moved, 0.001, rtol=1e-3)
+
+
 def test_fit_takes_a_dataset_of_strings_and_validates_both_ways(make, lexicon) -> None:
     model = make()
     history = model.fit(
