@@ -23,18 +23,6 @@ BATCHES = 24
 """How many batches of words and their pronunciations are trained on, in turn."""
 
 
-class DenseAdam(keras.optimizers.Adam):
-    """Adam as in the paper and in PyTorch, for embeddings too.
-
-    Keras' own squares the gradient of each occurrence of a token by itself, and not their sum: a token that stands in a
-    batch n times can move by up to sqrt(n) as much.
-    """
-
-    def apply(self, grads: list[Any], trainable_variables: Any = None) -> None:
-        """Updates the weights by gradients that are summed up first."""
-        super().apply([tf.convert_to_tensor(each) for each in grads], trainable_variables)
-
-
 def letters(vocabulary: int) -> str:
     """As many letters as make the vocabulary, with the four special ids; a few of very many are written alike."""
     return "".join(map(chr, range(0x20000, 0x20000 + vocabulary - 4)))
@@ -56,7 +44,7 @@ def make_model(task: dict[str, Any], fused: bool, precision: str) -> tuple[Any, 
     name = ARCHITECTURES[task["attention"]]
     model = zoo.build(name, source_tokenizer=source, target_tokenizer=target, dropout=0.0, **task["config"])
     keras.config.set_dtype_policy("float32")
-    model.compile(DenseAdam(1e-3, epsilon=EPSILON), weighted_metrics=[], fused=fused)
+    model.compile(keras.optimizers.Adam(1e-3, epsilon=EPSILON), weighted_metrics=[], fused=fused)
     return model, pairs
 
 
