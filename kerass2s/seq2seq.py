@@ -19,6 +19,14 @@ from kerass2s.fused import set_fused
 from kerass2s.inference import GraphCache, Inference
 from kerass2s.text import SentencePieceTokenizer
 from kerass2s.training import Standing, TeacherForcing
+from kerass2s.training.distribution import (
+    Workers,
+    expect_sums,
+    needing_all_workers,
+    share_of_steps,
+    shares,
+    summed,
+)
 from kerass2s.training.standing import Position
 
 __all__ = ["Seq2Seq"]
@@ -91,18 +99,20 @@ class Seq2Seq(Inference, keras.Model):
 
     def count_batches(self) -> int:
         """Count the batches so far; several make one update where gradients are accumulated."""
-        return int(self.optimizer.iterations) * (self.optimizer.gradient_accumulation_steps or 1)
+        return int(self.optimizer.iterations.numpy()) * (self.optimizer.gradient_accumulation_steps or 1)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Sum the compiled loss, in training as much of it as the feeding leaves, and what layers and feeding add."""
-        whole = super().compute_loss(x, y, y_pred, sample_weight, training)
+        """Sum the compiled loss, in training as much of it as the feeding leaves, and what layers and feeding add.
+
+        With several replicas the losses of all of them add up to the loss of their batches as one.
+        """
+        whole = super().compute_loss(x, y, y_pred, sample_weight, training) * share_of_steps(y, sample_weight)
         share = self.feeding.likelihood
         if not training or share == 1:
             return whole
-        added = sum(self.losses) / tf.distribute.get_strategy().num_replicas_in_sync
-        return share * whole + (1 - share) * added
+        return share * whole + (1 - share) * sum(self.losses)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Train on a batch, and return the metrics and what the feeding has to show.
@@ -110,6 +120,7 @@ class Seq2Seq(Inference, keras.Model):
         As `keras.Model.train_step`, but for the gradients of embeddings, which come row by row: all rows of a token are
         summed before they are clipped and used. Keras' optimizers take a gradient's square row by row, so that by Adam
         a token that stands in a batch n times can move by up to sqrt(n) as much, and its clipping is of such rows too.
+        So are the gradients of all replicas.
         """
         inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         shown = self.feeding.report(self._updates())
@@ -118,11 +129,22 @@ class Seq2Seq(Inference, keras.Model):
             loss = self.compute_loss(inputs, labels, outputs, weights, training=True)
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_weights)
-        summed = [None if each is None else tf.convert_to_tensor(each) for each in gradients]
-        self.optimizer.apply_gradients(zip(summed, self.trainable_weights, strict=True))
+        dense = [None if each is None else tf.convert_to_tensor(each) for each in gradients]
+        self.optimizer.apply_gradients(zip(summed(dense), self.trainable_weights, strict=True))
+        return {**self._measure(inputs, labels, outputs, weights, loss), **shown}
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Score a batch, teacher forced, and return the metrics."""
+        inputs, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        outputs = self(inputs, training=False)
+        loss = self.compute_loss(inputs, labels, outputs, weights, training=False)
+        return self._measure(inputs, labels, outputs, weights, loss)
+
+    def _measure(self, inputs: Any, labels: Any, outputs: Any, weights: Any, loss: Any) -> dict[str, Any]:
+        """Add a batch to the mean of the losses, by its rows, and to the other metrics."""
         tracker = next(metric for metric in self.metrics if metric.name == "loss")
-        tracker.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(inputs)[0])[0])
-        return {**self.compute_metrics(inputs, labels, outputs, weights), **shown}
+        tracker.update_state(summed([loss])[0], sample_weight=tf.shape(tf.nest.flatten(inputs)[0])[0])
+        return self.compute_metrics(inputs, labels, outputs, weights)
 
     def compile(
         self,
@@ -153,23 +175,40 @@ class Seq2Seq(Inference, keras.Model):
             **options: `run_eagerly`, `steps_per_execution`, … of `keras.Model.compile`.
 
         Raises:
-            ConfigError: fused and jit_compile.
+            ConfigError: fused and jit_compile; or several replicas, and what does not add up to that of one device: a
+                loss that is no mean over the real steps, a feeding with an objective, accumulated gradients.
         """
         if fused and jit_compile:
             raise ConfigError(
                 f"XLA compiles no loops of open length: no jit_compile with fused. Received: {jit_compile}"
             )
+        loss = loss or self.codec.loss()
         self.feeding = feeding or self._own_feeding
         self.fused = fused
         set_fused(self, fused)
         self.decoder.fused = fused
         super().compile(
             optimizer=optimizer,
-            loss=loss or self.codec.loss(),
+            loss=loss,
             weighted_metrics=self.codec.metrics() if weighted_metrics is None else weighted_metrics,
             jit_compile=jit_compile,
             **options,
         )
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            self._prepare_for_replicas(loss)
+
+    def _prepare_for_replicas(self, loss: Any) -> None:
+        if getattr(loss, "reduction", None) != "mean_with_sample_weight":
+            raise ConfigError(
+                'With several replicas a loss is an object with reduction="mean_with_sample_weight", the mean over the '
+                f"real steps of all replicas. Received: {loss!r}"
+            )
+        if self.feeding.likelihood != 1:
+            raise ConfigError(
+                "With several replicas the compiled loss alone is minimised; train on one device by what a feeding "
+                f"minimises. Received: {type(self.feeding).__name__}"
+            )
+        expect_sums(self.optimizer)
 
     def get_compile_config(self) -> dict[str, Any]:
         """Return what `keras.saving` keeps of `compile`, the feeding included."""
@@ -210,6 +249,7 @@ class Seq2Seq(Inference, keras.Model):
 
         Raises:
             ConfigError: a curriculum for what is no pairs.
+            TrainingError: of several workers one is gone.
         """
         position = Position(standing or Standing(options.get("initial_epoch", 0)))
         data = self.codec.batches(x, batching, seed, Pace(curriculum, position.begin, position.epoch))
@@ -219,12 +259,13 @@ class Seq2Seq(Inference, keras.Model):
             options["shuffle"] = False  # it shuffles by itself, and Keras warns when asked to
         if standing is not None:
             options["initial_epoch"] = standing.epoch
-        dev = None if validation_data is None else self.codec.batches(validation_data, batching, None)
+        dev = None if validation_data is None else self._shared(self.codec.batches(validation_data, batching, None))
         options["callbacks"] = position.before(options.get("callbacks"))
         self.position, position.data = position, data
         self._build_optimizer()
         try:
-            return super().fit(data, y, validation_data=dev, **options)
+            with needing_all_workers():
+                return super().fit(self._shared(data), y, validation_data=dev, **options)
         finally:
             self.train_function = position.train or self.train_function
             self.position = None
@@ -261,9 +302,47 @@ class Seq2Seq(Inference, keras.Model):
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
 
+    # === Several replicas ===
+
+    def _shared(self, data: Any) -> Any:
+        """Cut a dataset's batches among the replicas, where there are several.
+
+        Raises:
+            ConfigError: it is no dataset; Keras would cut it otherwise on each worker.
+        """
+        strategy = self.distribute_strategy
+        if strategy.num_replicas_in_sync == 1:
+            return data
+        if not isinstance(data, tf.data.Dataset):
+            raise ConfigError(f"Several replicas take pairs or a tf.data.Dataset. Received: {type(data).__name__}")
+        super()._maybe_symbolic_build(data_batch=data.element_spec)
+        return shares(data, strategy)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Leave datasets to `_shared`.
+
+        Keras 3.15 makes the variables of metrics by the mean of the replicas' first batches, whose shapes differ.
+        """
+        if iterator is None:
+            super()._maybe_symbolic_build(data_batch=data_batch)
+
+    def _make_function(self, step_function: Callable[[Any], dict[str, Any]]) -> Callable[..., Any]:
+        """Make what runs a step on all replicas.
+
+        Of several workers Keras 3.15 takes the mean along the figures' first axis, so they are given one.
+        """
+        if Workers(self.distribute_strategy).count == 1:
+            return super()._make_function(step_function)
+        return super()._make_function(lambda data: {name: each[None] for name, each in step_function(data).items()})
+
     def evaluate(self, x: Any = None, y: Any = None, *, batching: Any = None, **options: Any) -> Any:
         """Return loss and metrics, teacher forced; takes what `fit` takes. `options` go to `keras.Model.evaluate`."""
-        return super().evaluate(self.codec.batches(x, batching, None), y, **options)
+        data = (
+            x
+            if isinstance(x, tf.distribute.DistributedDataset)
+            else self._shared(self.codec.batches(x, batching, None))
+        )
+        return super().evaluate(data, y, **options)
 
     def predict(self, x: Any, **options: Any) -> Any:
         """Return teacher-forced logits of tokenised batches as `keras.Model.predict`; for text see `generate`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -148,19 +148,24 @@ def progress(description: str, total: int | None) -> Iterator[Any]:
         yield lambda count: bar.advance(task, count)
 
 
-def quiet_tensorflow() -> None:
-    """Imports TensorFlow without the notes that its C++ side writes to stderr before any log level counts."""
+def quiet_tensorflow(begin: Callable[[], Any] | None = None) -> Any:
+    """Imports TensorFlow without the notes that its C++ side writes to stderr before any log level counts.
+
+    `begin` is what comes before anything else that TensorFlow does; what it returns is returned.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "tensorflow" in sys.modules:
-        return
+        return begin and begin()
     with _stderr_closed():
         import tensorflow as tf
 
         from kerass2s.text.outside import tensorflow_text_if_any
 
+        tf.get_logger().setLevel("ERROR")
+        begun = begin and begin()
         tf.config.list_logical_devices()
         tensorflow_text_if_any()  # its import writes notes too
-    tf.get_logger().setLevel("ERROR")
+    return begun
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from kerass2s.recipes.runs import HISTORY, RECIPE, accuracy, best_epoch, history
 
 if TYPE_CHECKING:
     import keras
-    from rich.console import Console
+    import tensorflow as tf
 
     from kerass2s.data import Pair
     from kerass2s.recipes import Recipe
@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
             "train g2p_luong2015 --out runs/g2p --plot runs/g2p.png --tensorboard runs/logs",
             "train my_recipe.yaml --out runs/mine --train train.tsv --dev dev.tsv",
             "train g2p_luong2015 --out runs/g2p --set config.units=256 --set epochs=20 --resume",
+            "train g2p_luong2015 --out runs/g2p --distribute mirrored",
         ),
     )(train)
 
@@ -69,6 +70,10 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in DIR stopped.")] = False,
+    distribute: Annotated[
+        str | None,
+        typer.Option("--distribute", metavar="STRATEGY", help="mirrored: all devices here; multi-worker: TF_CONFIG's."),
+    ] = None,
     plot: Annotated[
         str | None, typer.Option("--plot", metavar="PNG", help="Draw the curves, anew after each epoch.")
     ] = None,
@@ -82,6 +87,10 @@ def train(
 
     After each epoch, and every ten minutes, the state is saved, so that --resume goes on from there as if nothing had
     been; Ctrl-C and SIGTERM save it too, and end the run. A line an epoch goes to history.jsonl.
+
+    With --distribute the batches are cut among several devices, or among the processes that the variable TF_CONFIG
+    names, each of which runs this same command on the same files; the numbers are those of one device. The first
+    process writes DIR, and all must see it.
     """
     if quiet:
         hush(True)
@@ -91,19 +100,24 @@ def train(
     from kerass2s.recipes.settling import settle
 
     chosen = recipes.load(recipe, sets or []).with_files(train_file, dev_file)
-    quiet_tensorflow()  # the data bring it
+    strategy = quiet_tensorflow(lambda: _strategy(distribute))  # the data bring it
+    writes = _writes(strategy)
     pairs, dev = build.load_data(chosen)
     chosen, said = settle(chosen, pairs)
     build.check(chosen)
     directory = Path(out)
-    _claim(directory, chosen, resume)
+    if writes:
+        _claim(directory, chosen, resume)
     for each in said:
         stderr().print(each, markup=False, soft_wrap=True)
-    model = _model(directory, chosen, pairs)
+    with strategy.scope():
+        model = _model(directory, chosen, pairs, writes)
     _announce(directory, model, len(pairs), len(dev))
-    pictures = _pictures(directory, dev, plot, tensorboard)
+    written = [_journal(directory), *_pictures(directory, dev, plot, tensorboard)] if writes else []
     with _resumable(directory):
-        _fit(directory, chosen, model, pairs, dev, pictures)
+        _fit(directory, chosen, model, pairs, dev, written)
+    if not writes:
+        return
     best = best_epoch(history(directory))
     if as_json:
         print(json.dumps({"preset": str(directory), "n": min(len(dev), VALIDATED), **best}))
@@ -113,6 +127,25 @@ def train(
             f"{1 - accuracy(best):.4f} on {min(len(dev), VALIDATED)} validation pairs"
         )
     _advise(directory)
+
+
+# === Several devices ===
+
+
+def _strategy(name: str | None) -> tf.distribute.Strategy:
+    from kerass2s.training.distribution import strategy_named
+
+    return strategy_named(name)
+
+
+def _writes(strategy: tf.distribute.Strategy) -> bool:
+    """Tells whether this process writes files; others of the same run say nothing either."""
+    from kerass2s.training.distribution import Workers
+
+    chief = Workers(strategy).chief
+    if not chief:
+        hush(True)
+    return chief
 
 
 # === What is said ===
@@ -211,7 +244,7 @@ def _same(file: Path, recipe: Recipe) -> None:
 # === Training ===
 
 
-def _model(directory: Path, recipe: Recipe, pairs: list[Pair]) -> Seq2Seq:
+def _model(directory: Path, recipe: Recipe, pairs: list[Pair], writes: bool) -> Seq2Seq:
     """Builds the model; a resumed run keeps its tokenizers."""
     from kerass2s.recipes import build
     from kerass2s.text import SentencePieceTokenizer
@@ -221,9 +254,10 @@ def _model(directory: Path, recipe: Recipe, pairs: list[Pair]) -> Seq2Seq:
         tokenizers = tuple(SentencePieceTokenizer.load(file) for file in files)
     else:
         tokenizers = build.train_tokenizers(recipe, pairs)
-        (directory / BACKUP).mkdir(exist_ok=True)
-        for tokenizer, file in zip(tokenizers, files, strict=True):
-            tokenizer.save(file)
+        if writes:
+            (directory / BACKUP).mkdir(exist_ok=True)
+            for tokenizer, file in zip(tokenizers, files, strict=True):
+                tokenizer.save(file)
     return build.build_model(recipe, *tokenizers)
 
 
@@ -233,7 +267,7 @@ def _fit(
     model: Seq2Seq,
     pairs: list[Pair],
     dev: list[Pair],
-    pictures: list[keras.callbacks.Callback],
+    written: list[keras.callbacks.Callback],
 ) -> None:
     from kerass2s.cli.watching import Watch
     from kerass2s.decoding import parse_search
@@ -243,14 +277,14 @@ def _fit(
     stopping = build.stopping_callbacks(recipe)
     checkpoints = Checkpoints(directory / BACKUP / "state", stopping)
     standing = checkpoints.restore(model)
-    _forget(directory, standing.epoch if standing else 0)
+    if written:
+        _forget(directory, standing.epoch if standing else 0)
     if checkpoints.stopped():
         return
     console = stderr()
     measured = [
         FreeRunningValidation(dev[:VALIDATED], parse_search(recipe.search)),
-        _journal(directory, console),
-        *pictures,
+        *written,
         *stopping,
     ]
     watch = Watch(console, recipe.epochs)
@@ -288,17 +322,15 @@ def _forget(directory: Path, epoch: int) -> None:
     write_bytes(directory / HISTORY, "".join(kept).encode("utf-8"))
 
 
-def _journal(directory: Path, console: Console) -> keras.callbacks.Callback:
+def _journal(directory: Path) -> keras.callbacks.Callback:
     """Returns what writes a line an epoch, keeps the best epoch as the preset, and shows both on stderr."""
     import keras
 
-    past = history(directory)
-    best = max((accuracy(entry) for entry in past), default=-1.0)
+    console = stderr()
 
     class Journal(keras.callbacks.Callback):
-        def __init__(self) -> None:
-            super().__init__()
-            self.best = best
+        def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+            self.best = max((accuracy(entry) for entry in history(directory)), default=-1.0)
 
         def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
             self.begun = time.monotonic()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from kerass2s.training import TokenAccuracy
+from kerass2s.training.distribution import Workers
 
 __all__ = ["Watch"]
 
@@ -45,6 +46,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Draw the bar."""
+        self._alone = Workers(self.model.distribute_strategy).count == 1
         self._bar.start()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -71,7 +73,8 @@ class Watch(keras.callbacks.Callback):
         if self._bar.disable or now - self._drawn < SECONDS:
             return
         self._drawn = now
-        loss, speed = (logs or {}).get("loss"), self._tokens_per_second()
+        # The tokens of several workers can only be counted when all of them do.
+        loss, speed = (logs or {}).get("loss"), self._tokens_per_second() if self._alone else None
         self._bar.update(
             self._task,
             completed=self._epoch * (self.params.get("steps") or 0) + batch + 1,
@@ -92,5 +95,5 @@ class Watch(keras.callbacks.Callback):
     def _tokens_per_second(self) -> float | None:
         """The speed so far in this epoch; the metric of token accuracy counts tokens, where targets are any."""
         metrics = [inner for metric in self.model.metrics for inner in getattr(metric, "metrics", [metric])]
-        counts = [float(metric.count) for metric in metrics if isinstance(metric, TokenAccuracy)]
+        counts = [float(metric.count.numpy()) for metric in metrics if isinstance(metric, TokenAccuracy)]
         return counts[0] / max(time.monotonic() - self._begun, 1e-9) if counts else None

@@ -30,6 +30,7 @@ from kerass2s.files import (
     sync_file,
     write_json,
 )
+from kerass2s.training.distribution import Workers
 from kerass2s.training.standing import Standing
 
 __all__ = ["Checkpoints", "Interrupted"]
@@ -64,6 +65,8 @@ class Checkpoints(keras.callbacks.Callback):
     A checkpoint is a directory that takes its name when all of it is on the disk, and has its checksums; the last two
     are kept. One that is not whole is passed over. Put this callback last.
 
+    Of several workers the first one writes, and all read: the directory must be one that they share.
+
     Args:
         directory: where they are kept, and nothing else.
         stopping: callbacks of `keras.callbacks.EarlyStopping` whose count is part of the state.
@@ -88,13 +91,20 @@ class Checkpoints(keras.callbacks.Callback):
         None is the beginning: there is no checkpoint.
 
         Raises:
-            TrainingError: there are checkpoints, and none is whole or fits the model.
+            TrainingError: there are checkpoints, and none is whole or fits the model; or the workers see others.
         """
+        standing = self._restore(model)
+        reached = 0 if standing is None else 1 + int(model.optimizer.iterations.numpy())
+        Workers(model.distribute_strategy).need_same(f"The checkpoints that are seen in {self.directory}", reached)
+        return standing
+
+    def _restore(self, model: keras.Model) -> Standing | None:
         reasons = []
         for place in reversed(self._places()):
             try:
                 state = _read(place)
-                model.optimizer.build(model.trainable_variables)
+                with model.distribute_strategy.scope():
+                    model.optimizer.build(model.trainable_variables)
                 _assign({"model": model.variables, "optimizer": model.optimizer.variables}, state, place)
             except UserError as error:
                 reasons.append(str(error))
@@ -113,6 +123,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Let early stopping count on."""
         self._last = time.monotonic()
+        self._workers = Workers(self.model.distribute_strategy)
         for each, kept in zip(self.stopping, self._restored["stopping"] if self._restored else [], strict=False):
             vars(each).update(kept)
 
@@ -135,7 +146,8 @@ class Checkpoints(keras.callbacks.Callback):
             return  # the end of the epoch is near, and saves
         if batch < self.model.position.passed(self._epoch):
             return
-        if self._asked or time.monotonic() - self._last > 60 * self.minutes:
+        due = time.monotonic() - self._last > 60 * self.minutes
+        if any(self._workers.gather(bool(self._asked or due))):
             self.save(Standing(self._epoch, batch + 1, self._begun))
             self._leave()
 
@@ -145,32 +157,39 @@ class Checkpoints(keras.callbacks.Callback):
         self._leave()
 
     def _leave(self) -> None:
-        if self._asked:
-            raise Interrupted(self._asked)
+        """End the run if any of the workers was asked to."""
+        asked = max(self._workers.gather(self._asked))
+        if asked:
+            raise Interrupted(asked)
 
     def save(self, standing: Standing) -> None:
-        """Write a checkpoint.
+        """Write a checkpoint; of several workers all must, since the figures so far are spread among them.
 
         Raises:
             TrainingError: it cannot be written; the one before is as it was.
         """
+        arrays = self._arrays()
+        if self._workers.chief:
+            self._save(standing, arrays)
+        self._last = time.monotonic()
+
+    def _save(self, standing: Standing, arrays: dict[str, np.ndarray]) -> None:
         place = self.directory / f"{standing.epoch:06d}-{standing.batch:09d}"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            self._write(place, standing)
+            self._write(place, standing, arrays)
         except OSError as error:
             raise TrainingError(
                 f"{self.directory}: the state of training cannot be saved ({error.strerror or error}); the checkpoint "
                 f"before it is as it was. Make room, then let the run go on. Received: {str(place)!r}"
             ) from error
-        self._last = time.monotonic()
 
-    def _write(self, place: Path, standing: Standing) -> None:
+    def _write(self, place: Path, standing: Standing, arrays: dict[str, np.ndarray]) -> None:
         for left in self.directory.glob(".making-*"):  # by a run that was killed
             shutil.rmtree(left)
         made = Path(tempfile.mkdtemp(prefix=".making-", dir=self.directory))
         try:
-            np.savez(made / ARRAYS, **self._arrays())
+            np.savez(made / ARRAYS, **arrays)
             sync_file(made / ARRAYS)
             write_json(made / STATE, sealed(self._state(standing, digest(made / ARRAYS))))
             if place.exists():
@@ -189,7 +208,7 @@ class Checkpoints(keras.callbacks.Callback):
             "metric": self.model.metrics_variables,
         }
         return {
-            f"{name}.{number}": np.asarray(keras.ops.convert_to_numpy(variable))
+            f"{name}.{number}": variable.numpy()
             for name, variables in parts.items()
             for number, variable in enumerate(variables)
         }

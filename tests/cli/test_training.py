@@ -159,3 +159,8 @@ def test_early_stopping_ends_the_run(run, arguments, tmp_path: Path):
     assert run("train", *arguments, *sets).exit_code == 0
     history = (tmp_path / "run" / HISTORY).read_text("utf-8").splitlines()
     assert len(history) == 2
+
+
+def test_a_strategy_that_is_none_is_refused_before_any_work(refuses, arguments, tmp_path: Path):
+    assert "Did you mean `multi-worker`?" in refuses("train", *arguments, "--distribute", "multiworker")
+    assert not (tmp_path / "run").exists()
