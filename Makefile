@@ -64,7 +64,7 @@ audit: $(STAMP) ## ask for known vulnerabilities in the locked packages
 	$(BIN)/python -m pip install --quiet pip-audit
 	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
-engines: $(STAMP) ## install what the tests run exports with, beside this environment: Node, Chromium, MLServer
+engines: $(STAMP) ## install what the tests run exports with, beside this environment: Node, Chromium, MLServer, Beam
 	tests/runtimes/install.sh
 	PYTHON=$(CURDIR)/$(BIN)/python tests/deploy/install.sh
 
@@ -93,10 +93,12 @@ lock: $(STAMP) ## pin the newest allowed versions anew, with their hashes
 	CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile setup.py --upgrade --all-extras --all-build-deps \
 	    --allow-unsafe --generate-hashes --strip-extras --no-emit-options --no-emit-index-url \
 	    --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock
-	$(BIN)/python -c "from kerass2s.deploy.mlserver import REQUIREMENTS; print(*REQUIREMENTS, sep='\n')" \
-	    | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile - --upgrade --allow-unsafe --generate-hashes \
-	    --strip-extras --no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-	    --output-file tests/deploy/mlserver.lock
+	for name in mlserver beam; do \
+	    $(BIN)/python -c "from kerass2s.deploy.$$name import REQUIREMENTS; print(*REQUIREMENTS, sep='\n')" \
+	        | CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile - --upgrade --allow-unsafe --generate-hashes \
+	        --strip-extras --no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	        --output-file tests/deploy/$$name.lock || exit 1; \
+	done
 
 clean: ## remove the environment and what tools and runs left behind
 	rm -rf $(VENV) .venv-lowest .venv-latest .venv-peers .venv-docs .engines tests/runtimes/node_modules

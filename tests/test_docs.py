@@ -46,7 +46,9 @@ def test_an_example_runs_as_it_stands_and_prints_what_it_says(title: str, tmp_pa
     assert done.stdout.strip() == said, done.stderr[-500:]
 
 
-@pytest.mark.parametrize("page", ["training.md", "search.md", "presets.md", "migrating-from-tfa.md"])
+@pytest.mark.parametrize(
+    "page", ["training.md", "search.md", "presets.md", "migrating-from-tfa.md", "past-one-machine.md"]
+)
 def test_the_code_of_a_guide_runs_as_it_stands_and_prints_what_it_says(
     page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

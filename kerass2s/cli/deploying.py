@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
     )(tf_serving)
     deploy.command("triton", epilog=examples("deploy triton g2p=out/model.onnx --out repository"))(triton)
     deploy.command("mlserver", epilog=examples("deploy mlserver g2p=out/model.onnx --out served"))(mlserver)
+    deploy.command("beam", epilog=examples("deploy beam out/model.text.onnx --out corpus_job"))(beam)
     app.add_typer(deploy)
 
 
@@ -104,3 +105,17 @@ def mlserver(exports: OnnxFiles, out: OutOption) -> None:
 
     write_mlserver(exports, out)
     stderr().print(f"wrote {out}; {out}/README.md says how to start it", markup=False, soft_wrap=True)
+
+
+def beam(
+    export: Annotated[
+        str, typer.Argument(metavar="EXPORT", help="A text-to-text ONNX file, or an exported directory with one.")
+    ],
+    out: OutOption,
+) -> None:
+    """Write a folder for Apache Beam: a pipeline that answers every line of a corpus, on one machine or on many."""
+    quiet_tensorflow()
+    from kerass2s.deploy.beam import write_beam
+
+    write_beam(export, out)
+    stderr().print(f"wrote {out}; {out}/README.md says how to run it", markup=False, soft_wrap=True)

@@ -172,7 +172,7 @@ def needing_all_workers() -> Iterator[None]:
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
         raise TrainingError(
             "Another worker is gone. Start all workers again; they go on from the last checkpoint. "
-            f"Received: {error.message.rpartition('}} ')[2].splitlines()[0]}"
+            f"Received: {type(error).__name__}"
         ) from error
 
 

@@ -27,3 +27,8 @@ def test_the_folder_of_a_server(
     assert "curl" in (out / "README.md").read_text("utf-8")
     assert str(tmp_path) in refuses("deploy", host, export, "--out", out)  # it is not empty
     assert "Received" in refuses("deploy", host, "preset", "--out", tmp_path / "other")
+
+
+def test_a_corpus_is_answered_from_text_to_text(refuses, home: Path, tmp_path: Path):
+    assert "--format text_onnx" in refuses("deploy", "beam", home / "model.onnx", "--out", tmp_path / "job")
+    assert not (tmp_path / "job").exists()
