@@ -69,7 +69,8 @@ def test_a_run_that_was_told_to_end_resumes_where_it_stopped(
     assert "ended by SIGTERM; the state is saved, and --resume goes on from there" in first.stderr
     states = sorted(place.name for place in (tmp_path / "run" / "backup" / "state").iterdir())
     assert states == ["000001-000000000", "000001-000000001"]
-    more = ("--resume", "--quiet", "--json", "--plot", tmp_path / "curves.png")
+    # All devices of this machine are one, but it is the way of several.
+    more = ("--resume", "--distribute", "mirrored", "--quiet", "--json", "--plot", tmp_path / "curves.png")
     again = run("train", *arguments, "--set", "epochs=3", *more)
     assert (again.exit_code, again.stderr) == (0, "")
     best = json.loads(again.stdout)
