@@ -143,10 +143,16 @@ def make_model(task: dict[str, Any], arrays: list[np.ndarray]) -> Translator:
     """Makes the model of a task with the other side's weights."""
     config = task["config"]
     both_ways = bool(config.get("bidirectional"))
-    sizes = (len(arrays[0]), len(arrays[4 + 3 * both_ways]))
-    model = Translator(sizes, config["embedding_size"], config["units"], task["attention"], both_ways)
+    model = Translator(
+        vocabularies(task, arrays), config["embedding_size"], config["units"], task["attention"], both_ways
+    )
     load(model, arrays)
     return model
+
+
+def vocabularies(task: dict[str, Any], arrays: list[np.ndarray]) -> tuple[int, int]:
+    """Returns the sizes of the vocabularies of sources and targets, of the other side's weights."""
+    return len(arrays[0]), len(arrays[4 + 3 * bool(task["config"].get("bidirectional"))])
 
 
 if __name__ == "__main__":
