@@ -116,7 +116,9 @@ def release(
     run: Annotated[str, typer.Argument(help="What `train` made, with data by name.")],
     out: Annotated[str, typer.Argument(help="Becomes NAME/ with everything in it.")],
     search: SearchOption = None,
-    precision: Annotated[Precision, typer.Option("--precision", help="ONNX: bits of the weights.")] = Precision.float32,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="ONNX: bits of the weights; below 32 the preset has 16.")
+    ] = Precision.float32,
     as_json: AsJson = False,
 ) -> None:
     """Make what one gives away of a training run: preset, SavedModel, ONNX files, model card, manifest.
