@@ -7,10 +7,7 @@ reads one way, it has half as many units each way. A step is what its trainer do
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import itertools
-import json
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +18,7 @@ import torch
 from joeynmt.batch import Batch
 from joeynmt.model import Model, build_model
 from joeynmt.vocabulary import Vocabulary
-from torch_training import vocabularies
+from torch_training import asked, vocabularies
 from turns import held_mib, serve
 
 UNKNOWN, PAD, START, END = range(4)
@@ -68,19 +65,12 @@ def _with_its_ids(ids: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     """Trains as it is asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("directory", type=Path, help="has task.json, weights and batches")
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    task = json.loads((options.directory / "task.json").read_text("utf-8"))
-    with np.load(options.directory / "batches.npz") as kept:
+    directory, task, narrow = asked(__doc__)
+    with np.load(directory / "batches.npz") as kept:
         numbers = range(len(kept.files) // 3)
         batches = [make_batch(kept[f"source_ids_{each}"], kept[f"labels_{each}"]) for each in numbers]
-    model = make_model(options.directory, task).train()
+    model = make_model(directory, task).train()
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, eps=1e-12, fused=True)
-    narrow = torch.autocast("cpu", torch.bfloat16) if options.precision == "bfloat16" else contextlib.nullcontext()
     held, order = held_mib(), itertools.cycle(batches)
 
     def train() -> float:
