@@ -61,6 +61,7 @@ setup(
     packages=find_packages(include=["kerass2s", "kerass2s.*"]),
     package_data={"kerass2s": ["deploy/web/*", "recipes/*.yaml", "report/page.*", "py.typed"]},
     install_requires=[
+        "h5py>=3.11",
         "keras~=3.15.0",
         "numpy>=1.26",
         "pyyaml>=6",

@@ -1,10 +1,13 @@
-"""How time and memory grow: a training step with vocabulary and length, a search with beam, output length and batch.
+"""How time and memory grow: a training step, a search, and the input pipeline with the number of lines.
 
     python benchmarks/scaling.py                  # some minutes; writes docs/scaling_results.json and a picture
 
-Each training step is taken in a process of its own, since a peak of memory never falls again; shown is what the step
-adds to the model and its optimizer. Seconds are of the processor, on one thread. The model is `luong2015` with random
-weights, which never ends an output by itself, so that outputs are as long as they are asked to be.
+A training step grows with vocabulary and length, a search with beam, output length and batch. Each training step and
+each epoch is taken in a process of its own, since a peak of memory never falls again; shown is what the step adds to
+the model and its optimizer, and the epoch to the tokenizers. Seconds are of the processor, on one thread (of the
+pipeline on all). The model is `luong2015` with random weights, which never ends an output by itself, so that outputs
+are as long as they are asked to be. Lines are read from a file, shuffled in pools, tokenised and put into batches, one
+epoch of them, without a cache.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import datetime
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +32,7 @@ VOCABULARIES = (100, 1000, 10_000, 30_000, 100_000)
 LENGTHS = (10, 30, 100, 300, 1000)
 WIDTHS = (1, 2, 5, 10, 20, 50)
 BATCHES = (1, 4, 16, 64, 256)
+LINES_OF_TEXT = (1000, 10_000, 100_000, 1_000_000, 10_000_000)
 """What grows; everything else stays as small as in `training_step` and `searches`."""
 
 
@@ -45,6 +50,29 @@ def training_step(vocabulary: int, length: int, fused: bool) -> dict[str, float]
     model._build_optimizer()
     held, step = held_mib(), tf.function(model.train_step)
     return {"seconds": least(lambda: float(step(batch)["loss"])), "mib": peak_mib() - held}
+
+
+def epoch(lines: int) -> dict[str, float]:
+    """Reads a file of so many pairs as training does, in this process."""
+    import tensorflow as tf
+    from turns import held_mib, peak_mib
+
+    from kerass2s.data import BucketByExamples, batches
+    from kerass2s.text import SentencePieceTokenizer
+
+    words = [f"{number:b}" for number in range(1, 256)]
+    tokenizer = SentencePieceTokenizer.train(words, "char")
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as file:
+        for number in range(lines):
+            file.write(f"{words[number % 251]}\t{words[number % 241]}\n")
+        file.flush()
+        lines_together = tf.data.TextLineDataset(file.name).batch(1024)
+        pairs = lines_together.map(lambda each: tuple(tf.unstack(tf.strings.split(each, "\t").to_tensor(), 2, 1)))
+        dataset = batches(pairs.unbatch(), tokenizer, tokenizer, BucketByExamples(), shuffle_seed=0, cache=False)
+        held, begin = held_mib(), time.process_time()
+        found = sum(int(tf.shape(labels)[0]) for _, labels, _ in dataset)
+    assert found == lines
+    return {"seconds": time.process_time() - begin, "mib": peak_mib() - held}
 
 
 def least(work: Callable[[], Any], times: int = 3) -> float:
@@ -111,6 +139,10 @@ def measure() -> dict[str, Any]:
                 print(
                     name, fused, vocabulary, length, curve[vocabulary if name == "vocabulary" else length], flush=True
                 )
+    curve = found["lines"] = {}
+    for lines in LINES_OF_TEXT:
+        curve[lines] = alone(lines)
+        print("lines", lines, curve[lines], flush=True)
     return found | alone()
 
 
@@ -136,7 +168,13 @@ def draw(found: dict[str, Any]) -> None:
                 [int(each) for each in curve], list(curve.values()), color=colour, linestyle=dash, marker=marker
             )
             axis.set(title="search, s", xlabel={"beam": "width of the beam", "output": "tokens"}.get(name, name))
-        axes[-1].axis("off")
+        lines, (colour, dash, marker) = found["lines"], LINES[2]
+        counts = [int(each) for each in lines]
+        seconds, mib = ([each[what] for each in lines.values()] for what in ("seconds", "mib"))
+        axes[-1].loglog(counts, seconds, color=colour, linestyle=dash, marker=marker, label="seconds")
+        axes[-1].loglog(counts, mib, color=LINES[0][0], linestyle=LINES[0][1], marker=LINES[0][2], label="MiB")
+        axes[-1].set(title="an epoch of the pipeline", xlabel="lines")
+        axes[-1].legend()
         finish(figure, PICTURE)
 
     in_style(draw_all)()
@@ -148,7 +186,8 @@ def main() -> int:
     parser.add_argument("--part", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part is not None:
-        print(json.dumps(training_step(*options.part) if options.part else searches()))
+        part = {0: searches, 1: epoch, 3: training_step}[len(options.part)]
+        print(json.dumps(part(*options.part)))
         return 0
     found = measure()
     RESULTS.write_text(json.dumps(found, indent=1) + "\n", "utf-8")

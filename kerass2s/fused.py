@@ -3,13 +3,15 @@
 Keras multiplies by all weights at each step, lets TensorFlow remember every intermediate result and adds up a gradient
 of the weights at each step. Here a step multiplies by the recurrent kernel alone: the inputs of all steps are projected
 by one matmul before the loop, the gradients of both kernels are one matmul each after the backward loop, and what is
-kept of a step is its gates and its state. Gates are computed in float32 whatever the policy.
+kept of a step is its gates and its state. Gates are computed in float32 whatever the policy, each step's by one kernel
+that XLA compiles for the batch's size.
 
 Outside of training, on a GPU (where Keras uses cuDNN) and for options that are not covered, the layers are Keras' own.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -100,6 +102,24 @@ class _GRUGates:
         return tf.concat([z, r, g], -1)
 
 
+@functools.partial(tf.function, jit_compile=True, autograph=False)
+def _open_gates(gates: Any, kind: tf.DType, *given: tf.Tensor) -> list[tf.Tensor]:
+    """Return what `gates.forward` gives, in the layer's own dtype."""
+    return [tf.cast(each, kind) for each in gates.forward(*_wide(*given))]
+
+
+@functools.partial(tf.function, jit_compile=True, autograph=False)
+def _close_gates(gates: Any, kept: Any, arriving: tf.Tensor, dstates: Any, real: tf.Tensor | None) -> list[tf.Tensor]:
+    """Return what `gates.backward` gives where `real [B, 1]`, the first of it in the layer's own dtype."""
+    dstates = [dstates[0] + tf.cast(arriving, tf.float32), *dstates[1:]]
+    dsums, *before = gates.backward(*_wide(*kept), *dstates)
+    if real is not None:
+        share = tf.cast(real, tf.float32)
+        dsums *= share
+        before = [old + share * (new - old) for new, old in zip(before, dstates, strict=True)]
+    return [tf.cast(dsums, arriving.dtype), *before]
+
+
 # === Loop ===
 
 
@@ -134,11 +154,10 @@ def _forward(gates: Any, inputs: Any, states: Any, weights: _Weights, mask: Any)
     real = None if mask is None else _array(tf.bool, length).unstack(mask)
 
     def step(t: tf.Tensor, before: Any, outputs: Any, kept: Any) -> tuple[Any, ...]:
-        one, *after = gates.forward(*_wide(projected.read(t), weights.add(before[0]), *before))
-        after = [tf.cast(each, kind) for each in after]
+        one, *after = _open_gates(gates, kind, projected.read(t), weights.add(before[0]), *before)
         if real is not None:
             after = [tf.where(real.read(t), new, old) for new, old in zip(after, before, strict=True)]
-        remembered = (tf.cast(one, kind), *before)
+        remembered = (one, *before)
         kept = tuple(array.write(t, each) for array, each in zip(kept, remembered, strict=True))
         return t + 1, tuple(after), outputs.write(t, after[0]), kept
 
@@ -160,13 +179,9 @@ def _backward(gates: Any, doutputs: Any, dlast: Any, weights: _Weights, kept: An
     turned = tf.transpose(weights.recurrent_kernel)
 
     def step(t: tf.Tensor, dstates: Any, dgates: Any) -> tuple[Any, ...]:
-        dstates = [dstates[0] + tf.cast(arriving.read(t), tf.float32), *dstates[1:]]
-        dsums, *before = gates.backward(*_wide(*(array.read(t) for array in kept)), *dstates)
-        if real is not None:
-            share = tf.cast(real.read(t), tf.float32)
-            dsums *= share
-            before = [old + share * (new - old) for new, old in zip(before, dstates, strict=True)]
-        dsums = tf.cast(dsums, kind)
+        here = None if real is None else real.read(t)
+        read = tuple(array.read(t) for array in kept)
+        dsums, *before = _close_gates(gates, read, arriving.read(t), dstates, here)
         before[0] += tf.cast(tf.matmul(gates.recurrent(dsums), turned), tf.float32)
         return t - 1, tuple(before), dgates.write(t, dsums)
 

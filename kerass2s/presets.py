@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 
@@ -43,29 +44,40 @@ KEYS = {"format", "kerass2s_version", "architecture", "config", "files"}
 FORMATS = {1: KEYS, FORMAT: KEYS | {SEAL}}
 """The keys of a config in each format that can be read; the first one had no checksum over the config itself."""
 LARGEST_CONFIG = MEBIBYTE
+DTYPES = ("float32", "float16")
+LEAST_BYTES = 2
+"""Of a weight in the file."""
 SMALL = 1 << 28
 """Bytes of weights that are allocated without a look at the weights' file."""
 BESIDE_A_WEIGHT = 4096
 """Bytes, at most, that HDF5 takes for the name and the place of one."""
 
 
-def save_preset(model: Inference, directory: Any) -> None:
+def save_preset(model: Inference, directory: Any, *, dtype: str = "float32") -> None:
     """Write `model` into `directory`, all or nothing: files are complete before any takes its name.
 
     An ensemble becomes one preset for each member, in `member_0`, `member_1`, …, and a config.json that has the
     checksums of theirs.
 
+    Args:
+        model: a model or an ensemble.
+        directory: the preset's place; made if it is not there.
+        dtype: of the weights in the file. "float16" halves it: a weight is rounded to 11 bits and loads as float32.
+
     Raises:
+        ConfigError: an unknown dtype.
         OSError: it cannot be written, as where the disk is full; what was there is as it was.
     """
+    if dtype not in DTYPES:
+        raise ConfigError(f"Weights are written as {' or '.join(DTYPES)}. Received: {dtype!r}")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".preset-", dir=directory))
     try:
         if isinstance(model, Ensemble):
-            config, files = {"average": model.average}, _write_members(model, made)
+            config, files = {"average": model.average}, _write_members(model, made, dtype)
         else:
-            config, files = asdict(model.config), _write_network(model, made)
+            config, files = asdict(model.config), _write_network(model, made, dtype)
         _write_config(made, model.architecture, config, files)
         # The config names the other files' checksums, so it comes last: a half-moved preset is refused, not loaded.
         for name in (*dict.fromkeys(Path(file).parts[0] for file in files), CONFIG):
@@ -76,22 +88,43 @@ def save_preset(model: Inference, directory: Any) -> None:
         shutil.rmtree(made)
 
 
-def _write_network(model: Seq2Seq, directory: Path) -> list[str]:
+def _write_network(model: Seq2Seq, directory: Path, dtype: str) -> list[str]:
     """Write weights and tokenizers; return the names of the files."""
     # Where HDF5 cannot write a file to its end, it ends the process with a fault, later.
     need_room(directory, sum(4 * math.prod(each.shape) + BESIDE_A_WEIGHT for each in model.weights))
     _without_optimizer(model).save_weights(directory / WEIGHTS)
+    if dtype != "float32":
+        _rewrite_weights(directory / WEIGHTS, dtype)
     tokenizers = model.codec.tokenizers()
     for side, tokenizer in tokenizers.items():
         tokenizer.save(directory / TOKENIZERS[side])
     return [WEIGHTS, *(TOKENIZERS[side] for side in tokenizers)]
 
 
-def _write_members(model: Ensemble, directory: Path) -> list[str]:
+def _rewrite_weights(path: Path, dtype: str) -> None:
+    """Write what is float32 in a file of weights as `dtype`, but for what is beyond its range."""
+    narrow = path.with_suffix(".narrow")
+    with h5py.File(path) as wide, h5py.File(narrow, "w") as kept:
+
+        def copy(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Group):
+                place = kept.require_group(name)
+            else:
+                values = item[()]
+                fits = values.dtype == np.float32 and np.abs(values).max(initial=0) <= np.finfo(dtype).max
+                place = kept.create_dataset(name, data=values.astype(dtype) if fits else values)
+            place.attrs.update(item.attrs)
+
+        kept.attrs.update(wide.attrs)
+        wide.visititems(copy)
+    os.replace(narrow, path)
+
+
+def _write_members(model: Ensemble, directory: Path, dtype: str) -> list[str]:
     """Write the members as presets; return the names of their configs."""
     names = [f"member_{number}" for number in range(len(model.members))]
     for name, member in zip(names, model.members, strict=True):
-        save_preset(member, directory / name)
+        save_preset(member, directory / name, dtype=dtype)
     return [f"{name}/{CONFIG}" for name in names]
 
 
@@ -175,7 +208,7 @@ def _check_size(config: dict[str, Any], tokenizers: dict[str, SentencePieceToken
     # No matrix of the zoo has more than 8 of the settings on a side, nor a layer more than 8 matrices.
     if 4 * 8 * 64 * widest * (widest + vocabulary) <= SMALL:
         return
-    needed, held = 4 * _count_weights(config, tokenizers), weights.stat().st_size
+    needed, held = LEAST_BYTES * _count_weights(config, tokenizers), weights.stat().st_size
     if needed > held:
         raise ConfigError(f"The config asks for {needed:,} bytes of weights. Received: a file of {held:,}")
 

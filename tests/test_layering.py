@@ -31,6 +31,7 @@ ORDER = [
     "cmudict",
     "scan",
     "tatoeba",
+    "multi30k",
     "dates",
     "numerals",
     "datasets",

@@ -7,12 +7,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 import yaml
 
 from kerass2s import GreedySearch, bundled, datasets, recipes, zoo
 from kerass2s.data import Pair
 from kerass2s.errors import ConfigError, UserError
+from kerass2s.presets import load_preset, save_preset
 from kerass2s.recipes.runs import HISTORY, RECIPE
 from kerass2s.recipes.settling import settle
 from kerass2s.release import release, shipped
@@ -62,6 +65,28 @@ def test_a_release_has_everything_and_its_card_is_read(run: Path, tmp_path: Path
     assert found.figures["test"]["word_error_rate"] == pytest.approx(figures["test"]["word_error_rate"], abs=1e-5)
     assert 0.01 < found.megabytes < 1
     assert any(each.startswith("test wrong outputs") for each in found.shown)
+
+
+def test_a_preset_of_half_the_bytes_gives_what_it_holds(run: Path, tmp_path: Path):
+    model = load_preset(run)
+    wide, large = model.get_weights(), 1e6
+    wide[0][0, 0] = large
+    model.set_weights(wide)
+    save_preset(model, tmp_path / "half", dtype="float16")
+    kinds = set()
+    with h5py.File(tmp_path / "half" / "model.weights.h5") as file:
+        file.visititems(lambda _, item: kinds.add((item.dtype, item.size)) if isinstance(item, h5py.Dataset) else None)
+    assert (np.dtype("float32"), wide[0].size) in kinds  # what float16 cannot hold
+    assert len({kind for kind, _ in kinds if kind == np.float16}) == 1
+    found = load_preset(tmp_path / "half").get_weights()
+    np.testing.assert_array_equal(found[0], wide[0])
+    for got, before in zip(found[1:], wide[1:], strict=True):
+        assert got.dtype == before.dtype
+        np.testing.assert_array_equal(got, before.astype(np.float16) if before.dtype == np.float32 else before)
+    save_preset(load_preset(tmp_path / "half"), tmp_path / "again", dtype="float16")
+    assert (tmp_path / "again" / "config.json").read_bytes() == (tmp_path / "half" / "config.json").read_bytes()
+    with pytest.raises(ConfigError, match=r"float32 or float16\. Received: 'int8'"):
+        save_preset(model, tmp_path / "half", dtype="int8")
 
 
 def test_the_command_of_a_bundled_recipe_is_its_name():

@@ -9,8 +9,9 @@ installed. All go from ids to ids, and all in float32 must give the same answers
 they take turns: in one, all sources are decoded, so many at a time. The ratio of each round is one figure; shown are
 their median and quartiles.
 
-For pronunciations there is `g2p_en` of PyPI too, the model that users install for it: another model, in NumPy, one word
-at a time.
+Joey NMT's own greedy and beam search run over its model of the same sizes, with random weights, and write as many
+tokens for each source as ours do on average. For pronunciations there is `g2p_en` of PyPI too, the model that users
+install for it: another model, in NumPy, one word at a time.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 """A trained model on words that it never saw, and one of random weights of the size of a translator."""
 FORMS = ("live", "saved_model", "onnx", "int8")
-INEXACT = ("int8", "g2p_en")
+OTHER = "Joey NMT"
+INEXACT = ("int8", "g2p_en", OTHER)
 """The sides that need not give the same answers."""
 
 
@@ -87,7 +89,12 @@ def check_answers(running: list[Running]) -> dict[str, float]:
 
 def compare(name: str, directory: Path, batch: int, width: int, options: argparse.Namespace) -> dict[str, Any]:
     """Lets the sides of a case take turns and returns what came of it."""
-    running = [start(side, options.threads) for side in sides(name, directory, batch, width, options)]
+    ours, *others = sides(name, directory, batch, width, options)
+    running = [start(ours, options.threads)]
+    written = sum(len(answer) + 1 for answer in running[0].shown["shown"]) / len(running[0].shown["shown"])
+    steps = ("--batch", str(batch), "--width", str(width), "--steps", str(min(round(written), TASKS[name]["limit"])))
+    others.append(Side(OTHER, "joeynmt_decoding.py", (str(directory), *steps), str(options.peers)))
+    running += [start(side, options.threads) for side in others]
     shares = check_answers(running)
     take_turns(running, options.rounds, 1)
     sentences, found = TASKS[name]["sentences"], {}

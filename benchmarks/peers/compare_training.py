@@ -6,8 +6,9 @@
 Every side is a process of its own, in its own environment: ours fused (`compile(fused=True)`) and not, PyTorch with
 what an expert would use (`nn.LSTM`, packed rows where they differ, autocast, fused Adam), and both with jemalloc
 preloaded where Debian's libjemalloc2 is installed. The losses of the first three steps are compared before anything is
-timed. Then the sides take turns, and the ratio of each round is one figure; shown are their median and quartiles. One
-side is a matmul of large matrices: the rate that it reaches is what the machine can do at that moment.
+timed. With attention there is Joey NMT too, over its own model of the same sizes. Then the sides take turns, and the
+ratio of each round is one figure; shown are their median and quartiles. One side is a matmul of large matrices: the
+rate that it reaches is what the machine can do at that moment.
 
 The wall clock counts what other programs take from this one; on a machine that is not idle read the time of the
 processor (`--clock processor --threads 1`). The peak of memory is what a step adds to the model and its optimizer.
@@ -30,6 +31,8 @@ PRECISIONS = ("float32", "bfloat16")
 CLOSE = {"float32": 2e-5, "bfloat16": 5e-3}
 """How near the losses of all sides must be, relatively."""
 SMALL = {"units": 512, "embedding_size": 256}
+OTHER = "Joey NMT"
+"""The side that is a model of another make, whose losses are its own."""
 READS = {"bidirectional": False, "bridge": "pass"}
 TASKS: dict[str, dict[str, Any]] = {
     "words": {
@@ -72,7 +75,7 @@ def operations(task: dict[str, Any]) -> float:
     return 3 * token * task["batch"] * length  # forward, and twice that for the two gradients of each
 
 
-def sides(directory: Path, precision: str, peers: Path, preload: str | None) -> list[Side]:
+def sides(directory: Path, task: dict[str, Any], precision: str, peers: Path, preload: str | None) -> list[Side]:
     """Names the sides of a comparison; ours comes first, as it writes what the others read."""
     given = (str(directory), "--precision", precision)
     found = [
@@ -85,6 +88,8 @@ def sides(directory: Path, precision: str, peers: Path, preload: str | None) -> 
             Side("fused, jemalloc", "keras_training.py", (*given, "--fused"), preload=preload),
             Side("PyTorch, jemalloc", "torch_training.py", given, str(peers), preload),
         ]
+    if task["attention"]:
+        found.append(Side(OTHER, "joeynmt_training.py", given, str(peers)))
     return [*found, Side("matmul", "matmul.py", ("--precision", precision))]
 
 
@@ -94,8 +99,9 @@ def compare(name: str, precision: str, options: argparse.Namespace) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         (directory / "task.json").write_text(json.dumps(task), "utf-8")
-        running = [start(side, options.threads) for side in sides(directory, precision, options.peers, options.preload)]
-        check_losses(running[:-1], CLOSE[precision])
+        all_sides = sides(directory, task, precision, options.peers, options.preload)
+        running = [start(side, options.threads) for side in all_sides]
+        check_losses([each for each in running[:-1] if each.side.name != OTHER], CLOSE[precision])
         take_turns(running, options.rounds, {each.side.name: options.steps for each in running} | {"matmul": 4})
         found = report(task, running, options.clock)
         for each in running:

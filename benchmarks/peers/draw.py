@@ -19,15 +19,17 @@ PANELS = {
     "decoding": ("onnx_is_faster", "decoding, the ONNX file"),
 }
 
+SIDES = ("PyTorch", "PyTorch, jemalloc", "Joey NMT")
+
 
 @in_style
 def draw(found: dict[str, dict[str, Any]]) -> None:
-    """Draws one panel for each comparison, a line for each case, a marker for each of PyTorch's sides."""
+    """Draws one panel for each comparison, a line for each case, a marker for each side that is not ours."""
     figure = new_figure(12, 1 + 0.4 * max(map(len, found.values())))
     axes = figure.subplots(1, len(found), squeeze=False)[0]
     for axis, (name, runs) in zip(axes, found.items(), strict=True):
         key, title = PANELS[name]
-        for side, (colour, _, marker) in zip(("PyTorch", "PyTorch, jemalloc"), LINES, strict=False):
+        for side, (colour, _, marker) in zip(SIDES, LINES, strict=False):
             cases = [
                 (place, run["sides"][side][key]) for place, run in enumerate(runs.values()) if side in run["sides"]
             ]

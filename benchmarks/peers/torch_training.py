@@ -98,18 +98,25 @@ def load(model: Translator, arrays: list[np.ndarray]) -> None:
         raise ValueError(f"All weights must have found their place. Received: {left} too many")
 
 
-def main() -> None:
-    """Trains as it is asked to."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def asked(description: str | None) -> tuple[Path, dict[str, Any], Any]:
+    """Reads the command line: where the files are, the task, and the context of its precision; sets the threads."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("directory", type=Path, help="has task.json, weights and batches")
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     task = json.loads((options.directory / "task.json").read_text("utf-8"))
-    with np.load(options.directory / "weights.npz") as kept:
+    narrow = torch.autocast("cpu", torch.bfloat16) if options.precision == "bfloat16" else contextlib.nullcontext()
+    return options.directory, task, narrow
+
+
+def main() -> None:
+    """Trains as it is asked to."""
+    directory, task, narrow = asked(__doc__)
+    with np.load(directory / "weights.npz") as kept:
         arrays = list(kept.values())
-    with np.load(options.directory / "batches.npz") as kept:
+    with np.load(directory / "batches.npz") as kept:
         batches = [
             tuple(
                 torch.tensor(kept[f"{name}_{number}"], dtype=torch.long)
@@ -121,7 +128,6 @@ def main() -> None:
     optimizer = torch.optim.Adam(
         [each for each in model.parameters() if each.requires_grad], 1e-3, eps=1e-12, fused=True
     )
-    narrow = torch.autocast("cpu", torch.bfloat16) if options.precision == "bfloat16" else contextlib.nullcontext()
     held, order = held_mib(), itertools.cycle(batches)
 
     def train() -> float:
@@ -143,10 +149,16 @@ def make_model(task: dict[str, Any], arrays: list[np.ndarray]) -> Translator:
     """Makes the model of a task with the other side's weights."""
     config = task["config"]
     both_ways = bool(config.get("bidirectional"))
-    sizes = (len(arrays[0]), len(arrays[4 + 3 * both_ways]))
-    model = Translator(sizes, config["embedding_size"], config["units"], task["attention"], both_ways)
+    model = Translator(
+        vocabularies(task, arrays), config["embedding_size"], config["units"], task["attention"], both_ways
+    )
     load(model, arrays)
     return model
+
+
+def vocabularies(task: dict[str, Any], arrays: list[np.ndarray]) -> tuple[int, int]:
+    """Returns the sizes of the vocabularies of sources and targets, of the other side's weights."""
+    return len(arrays[0]), len(arrays[4 + 3 * bool(task["config"].get("bidirectional"))])
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from kerass2s.errors import UserError
+from kerass2s.errors import UserError, suggestion
 from kerass2s.files import OUT_OF_ROOM
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-__all__ = ["app", "examples", "hush", "one_line", "progress", "quiet_tensorflow", "stderr"]
+__all__ = ["app", "examples", "hush", "one_line", "progress", "quiet_tensorflow", "stderr", "wrote"]
 
 
 def one_line(error: BaseException) -> str:
@@ -28,7 +30,16 @@ def one_line(error: BaseException) -> str:
     if _is_out_of_room(error):
         return f"There is no room to write what was asked for. Received: {os.strerror(error.errno)}"
     message = error.format_message() if hasattr(error, "format_message") else str(error)
-    return " ".join(message.split())
+    return _with_a_hint(" ".join(message.split()))
+
+
+def _with_a_hint(message: str) -> str:
+    """Says of an option's choices, as typer puts them, which may have been meant."""
+    choice = re.fullmatch(r"(.*: )(?:Value error, )?('(.*)' is not one of ('.*')\.)", message)
+    if choice is None:
+        return message
+    place, said, given, known = choice.groups()
+    return place + said + suggestion(given, re.findall("'([^']*)'", known))
 
 
 def _is_users_mistake(error: Exception) -> bool:
@@ -133,6 +144,14 @@ def stderr() -> Console:
 
     # In a notebook, too, these are lines of text on stderr.
     return Console(stderr=True, highlight=False, quiet=_talk["quiet"], force_jupyter=False)
+
+
+def wrote(out: str, then: str = "", *, as_json: bool) -> None:
+    """Says what a command has written, and what can be done with it; for programs as JSON on stdout."""
+    if as_json:
+        print(json.dumps({"out": out}))
+    else:
+        stderr().print(f"wrote {out}{then}", markup=False, soft_wrap=True)
 
 
 @contextmanager

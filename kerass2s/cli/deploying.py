@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from kerass2s.cli.app import examples, quiet_tensorflow, stderr
-from kerass2s.cli.models import preset_names
+from kerass2s.cli.app import examples, quiet_tensorflow, wrote
+from kerass2s.cli.models import AsJson, preset_names
 
 SavedModels = Annotated[
     list[str],
@@ -65,13 +65,14 @@ def web(
         list[str] | None,
         typer.Option("--example", metavar="TEXT", help="Offered to try; NAME=TEXT by the model of that name alone."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a web page that runs models in the browser: static files for any web server."""
     quiet_tensorflow()
     from kerass2s.deploy.web import write_page
 
     write_page(models, out, runtime=runtime, examples=example or [])
-    stderr().print(f"wrote {out}; to see it: python -m http.server -d {out}", markup=False, soft_wrap=True)
+    wrote(out, f"; to see it: python -m http.server -d {out}", as_json=as_json)
 
 
 def tf_serving(
@@ -80,31 +81,32 @@ def tf_serving(
     image: Annotated[
         str | None, typer.Option("--image", metavar="NAME:TAG", help="Container to start; by default TensorFlow's.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a folder for a TensorFlow Serving container: models, warm-up, batching, compose file."""
     quiet_tensorflow()
     from kerass2s.deploy.tf_serving import IMAGE, write_tf_serving
 
     write_tf_serving(exports, out, image or IMAGE)
-    stderr().print(f"wrote {out}; to start it: cd {out} && docker compose up", markup=False, soft_wrap=True)
+    wrote(out, f"; to start it: cd {out} && docker compose up", as_json=as_json)
 
 
-def triton(exports: OnnxFiles, out: OutOption) -> None:
+def triton(exports: OnnxFiles, out: OutOption, as_json: AsJson = False) -> None:
     """Write a model repository for Triton's onnxruntime backend."""
     quiet_tensorflow()
     from kerass2s.deploy.triton import write_triton
 
     write_triton(exports, out)
-    stderr().print(f"wrote {out}; to start it: tritonserver --model-repository={out}", markup=False, soft_wrap=True)
+    wrote(out, f"; to start it: tritonserver --model-repository={out}", as_json=as_json)
 
 
-def mlserver(exports: OnnxFiles, out: OutOption) -> None:
+def mlserver(exports: OnnxFiles, out: OutOption, as_json: AsJson = False) -> None:
     """Write a folder for MLServer: texts in, texts out, by the V2 protocol."""
     quiet_tensorflow()
     from kerass2s.deploy.mlserver import write_mlserver
 
     write_mlserver(exports, out)
-    stderr().print(f"wrote {out}; {out}/README.md says how to start it", markup=False, soft_wrap=True)
+    wrote(out, f"; {out}/README.md says how to start it", as_json=as_json)
 
 
 def beam(
@@ -112,10 +114,11 @@ def beam(
         str, typer.Argument(metavar="EXPORT", help="A text-to-text ONNX file, or an exported directory with one.")
     ],
     out: OutOption,
+    as_json: AsJson = False,
 ) -> None:
     """Write a folder for Apache Beam: a pipeline that answers every line of a corpus, on one machine or on many."""
     quiet_tensorflow()
     from kerass2s.deploy.beam import write_beam
 
     write_beam(export, out)
-    stderr().print(f"wrote {out}; {out}/README.md says how to run it", markup=False, soft_wrap=True)
+    wrote(out, f"; {out}/README.md says how to run it", as_json=as_json)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kerass2s.cli.app import examples, quiet_tensorflow, stderr
+from kerass2s.cli.app import examples, quiet_tensorflow, wrote
 from kerass2s.cli.models import AsJson, Preset, preset_names
 from kerass2s.cli.searching import LexiconOption, SearchOption, read_lexicon, searches
 
@@ -77,6 +77,7 @@ def export(
     lexicon: LexiconOption = None,
     opset: Annotated[int | None, typer.Option("--opset", help="ONNX: version of the operators, 18 by default.")] = None,
     precision: Annotated[Precision | None, typer.Option("--precision", help="ONNX: bits of the weights.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Export a model with its whole search inside; as onnx_steps its encoder and one step of its decoder."""
     quiet_tensorflow()
@@ -91,7 +92,7 @@ def export(
         spec = filtered(spec or live.codec.search(), read_lexicon(lexicon, live.codec))
     name = "tf_saved_model" if format is Format.saved_model else format.value
     live.export(out, format=name, search=spec, opset=opset, precision=precision and precision.value)
-    stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
+    wrote(out, as_json=as_json)
 
 
 def ensemble(
@@ -103,20 +104,23 @@ def ensemble(
     average: Annotated[Average, typer.Option("--average", help="What is averaged at each step.")] = (
         Average.log_probability
     ),
+    as_json: AsJson = False,
 ) -> None:
     """Join models with one vocabulary into an ensemble that predicts, scores and exports as one model."""
     quiet_tensorflow()
     from kerass2s.ensemble import Ensemble
 
     Ensemble.from_presets(models, average.value).save_to_preset(out)
-    stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
+    wrote(out, as_json=as_json)
 
 
 def release(
     run: Annotated[str, typer.Argument(help="What `train` made, with data by name.")],
     out: Annotated[str, typer.Argument(help="Becomes NAME/ with everything in it.")],
     search: SearchOption = None,
-    precision: Annotated[Precision, typer.Option("--precision", help="ONNX: bits of the weights.")] = Precision.float32,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="ONNX: bits of the weights; below 32 the preset has 16.")
+    ] = Precision.float32,
     as_json: AsJson = False,
 ) -> None:
     """Make what one gives away of a training run: preset, SavedModel, ONNX files, model card, manifest.
@@ -133,7 +137,7 @@ def release(
     else:
         for part, each in figures.items():
             print(f"{part}: {each['n']} pairs, word error rate {each['word_error_rate']:.4f}")
-    stderr().print(f"wrote {out}", markup=False, soft_wrap=True)
+        wrote(out, as_json=False)
 
 
 def verify(
@@ -191,6 +195,7 @@ def push(
     ],
     handle: Annotated[str, typer.Argument(metavar="hf://OWNER/NAME", help="Where it goes.")],
     private: Annotated[bool, typer.Option("--private", help="Make a private repository, if it is made.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Upload a preset to the Hugging Face Hub. MODEL may then be that handle, wherever a preset is taken.
 
@@ -199,4 +204,5 @@ def push(
     quiet_tensorflow()
     from kerass2s.presets import push_preset
 
-    print(push_preset(model, handle, private=private))
+    address = push_preset(model, handle, private=private)
+    print(json.dumps({"address": address}) if as_json else address)

@@ -150,7 +150,7 @@ class _Search:
 
     def run(self, step: Step, first: tf.Tensor, state: Tensors, memory: Tensors) -> SearchResult:
         """Searches to the end, and puts the hypotheses of an item's groups in one order."""
-        end = search_loop(step, memory, self._start(first, dict(state)), self._advance, self._limit)
+        end = search_loop(step, memory, self._start(first, dict(state)), self._advance)
         links = self._grouped(end.ended_trails.links)
         gains = self._grouped(end.ended_trails.gains)
         found = finish(links[..., 0], links[..., 1], end.ended_scores, gains, end.alignments)

@@ -31,22 +31,18 @@ class Trajectory(NamedTuple):
 
 
 class _Rolling(NamedTuple):
-    """The last prediction [B, D], state, all predictions so far [B, T, D], alignments [B, T, S]."""
+    """The last prediction [B, D], state, all predictions so far [B, T, D], alignments [B, T, S], steps are left []."""
 
     fed: tf.Tensor
     state: Tensors
     values: tf.Tensor
     alignments: tuple[tf.Tensor, ...]
+    running: tf.Tensor
 
     @property
     def ids(self) -> tf.Tensor:
         """The next input, by the name that the loop knows it by."""
         return self.fed
-
-    @property
-    def running(self) -> tf.Tensor:
-        """Always true: the horizon alone ends a rollout."""
-        return tf.constant(True)
 
 
 @dataclass(frozen=True)
@@ -84,8 +80,8 @@ class Rollout:
         wanted = tf.maximum(tf.constant(self.horizon) if horizon is None else horizon, 0)
         rows, places = tf.shape(first)[0], tf.range(wanted)
         values = tf.zeros([rows, wanted, first.shape[1]])
-        start = _Rolling(first, state, values, unaligned(rows, places, source))
-        end = search_loop(step, memory, start, functools.partial(self._advance, places), wanted)
+        start = _Rolling(first, state, values, unaligned(rows, places, source), wanted > 0)
+        end = search_loop(step, memory, start, functools.partial(self._advance, places))
         return Trajectory(end.values, end.alignments[0][:, None] if end.alignments else None)
 
     def _advance(self, places: tf.Tensor, t: tf.Tensor, carry: _Rolling, output: StepOutput) -> _Rolling:
@@ -95,4 +91,5 @@ class Rollout:
             state=output.state,
             values=write(carry.values, t, values, places),
             alignments=record(carry.alignments, t, output, places),
+            running=t + 1 < tf.shape(places)[0],
         )

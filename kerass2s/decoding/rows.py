@@ -69,7 +69,7 @@ class RowSearch:
 
     def run(self, step: Step, state: Tensors, memory: Tensors, first: tf.Tensor, width: int) -> SearchResult:
         """Searches from `state` with `memory` (each [N, ...]), fed `first` [N]; K = `width` rows to an item."""
-        end = search_loop(step, memory, self._start(first, state), self._advance, self._limit)
+        end = search_loop(step, memory, self._start(first, state), self._advance)
         ids = tf.reshape(end.tokens, [-1, width, self._limit])
         gains = tf.reshape(end.gains, [-1, width, self._limit])
         return finish(ids, None, tf.reshape(end.scores, [-1, width]), gains, end.alignments)

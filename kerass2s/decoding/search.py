@@ -244,16 +244,15 @@ def search_loop(
     memory: Tensors,
     carry: Carry,
     advance: Callable[[tf.Tensor, Any, StepOutput], Any],
-    limit: tf.Tensor | int,
 ) -> Any:
-    """Takes a step and lets `advance(t, carry, output)` act on it, until nothing is running or t is `limit`."""
+    """Takes a step and lets `advance(t, carry, output)` act on it, until nothing is running."""
 
     def take(t: tf.Tensor, carry: Any) -> tuple[tf.Tensor, Any]:
         return t + 1, advance(t, carry, step(carry.ids, carry.state, memory))
 
     shapes = tf.nest.map_structure(any_batch, carry)._replace(state=tf.nest.map_structure(may_grow, carry.state))
     _, carry = tf.while_loop(
-        lambda t, carry: (t < limit) & tf.reduce_any(carry.running),
+        lambda t, carry: tf.reduce_any(carry.running),
         take,
         (tf.constant(0), carry),
         shape_invariants=(tf.TensorShape([]), shapes),

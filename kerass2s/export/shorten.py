@@ -14,11 +14,12 @@ from kerass2s.export.describe import needed
 def shorten(model: Any) -> None:
     """Rewrites the graphs of an `onnx.ModelProto`, in place, without a change to what they compute.
 
-    ONNX counts a negative index from the end by itself; it multiplies a tensor of any rank by a matrix; what a loop
-    writes into a buffer at the place of its step, and never reads, it collects instead.
+    ONNX counts a negative index from the end by itself; it multiplies a tensor of any rank by a matrix; a sum of two
+    products is one product; what a loop writes into a buffer at the place of its step, and never reads, it collects
+    instead.
     """
     inferred = needed("onnx", "onnx").shape_inference.infer_shapes(model).graph
-    _shorten(model.graph, dict(_ranks(inferred)), {}, {})
+    _shorten(model.graph, _View({}, {}, dict(_ranks(inferred)), Counter(_reads(model.graph))))
 
 
 def _ranks(graph: Any) -> Iterator[tuple[str, int]]:
@@ -35,19 +36,19 @@ def _bodies(node: Any) -> list[Any]:
     return [attribute.g for attribute in node.attribute if attribute.HasField("g")]
 
 
-def _shorten(graph: Any, ranks: Mapping[str, int], made: Mapping[str, Any], constants: Mapping[str, Any]) -> None:
-    """Rewrites one graph; `made` and `constants` are the nodes, by what they make, and the constants around it."""
-    constants = {**constants, **{table.name: table for table in graph.initializer}}
-    view = _View({**made, **{name: node for node in graph.node for name in node.output}}, constants, ranks)
+def _shorten(graph: Any, outside: _View) -> None:
+    """Rewrites one graph, which stands in another of which that much can be read."""
+    view = outside.inside(graph)
     for node in list(graph.node):
         if node.op_type == "Loop":
             _collect(graph, node, *_bodies(node), view)
         for body in _bodies(node):
-            _shorten(body, ranks, view.made, constants)
-    for node in graph.node:
+            _shorten(body, view)
+    for node in list(graph.node):
         _index_from_the_end(node, view)
         _multiply_any_rank(node, view)
         _leave_axis(node, view)
+        _multiply_once(graph, node, view)
     _drop_unused(graph)
 
 
@@ -58,12 +59,22 @@ class _View:
         made: the node that makes a value.
         constants: the initializer of a name.
         ranks: the number of axes of a value.
+        reads: how often a value of the whole model is read.
     """
 
-    def __init__(self, made: Mapping[str, Any], constants: Mapping[str, Any], ranks: Mapping[str, int]) -> None:
+    def __init__(
+        self, made: Mapping[str, Any], constants: Mapping[str, Any], ranks: Mapping[str, int], reads: Mapping[str, int]
+    ) -> None:
         self.made = made
-        self.ranks = ranks
         self.constants = constants
+        self.ranks = ranks
+        self.reads = reads
+
+    def inside(self, graph: Any) -> _View:
+        """Returns what a graph within can read."""
+        made = {name: node for node in graph.node for name in node.output}
+        constants = {table.name: table for table in graph.initializer}
+        return _View({**self.made, **made}, {**self.constants, **constants}, self.ranks, self.reads)
 
     def maker(self, name: str, kind: str, through: str = "") -> Any:
         """Returns the node of a kind that makes a value, by way of any nodes `through`, or None."""
@@ -129,6 +140,28 @@ def _leave_axis(node: Any, view: _View) -> None:
                 node.input[place] = inner.input[0]
 
 
+def _multiply_once(graph: Any, node: Any, view: _View) -> None:
+    """`Add(MatMul(x, v), MatMul(y, w))` of rows x and y becomes `MatMul(Concat(x, y), Concat(v, w))`.
+
+    So does a recurrent layer with its input and its state. Only where nothing else reads the products and the weights.
+    """
+    products = [view.maker(name, "MatMul") for name in node.input] if node.op_type == "Add" else [None]
+    if None in products or len(set(node.input)) < 2:
+        return
+    rows, weights = zip(*(product.input for product in products), strict=True)
+    if {view.ranks.get(name) for name in rows} != {2} or any(len(view.shape(name) or []) != 2 for name in weights):
+        return
+    if any(view.reads[name] != 1 for name in (*node.input, *weights)):
+        return
+    onnx = needed("onnx", "onnx")
+    joint, (first, second) = f"{node.output[0]}_joint", (view.constants[name] for name in weights)
+    both = np.concatenate([onnx.numpy_helper.to_array(first), onnx.numpy_helper.to_array(second)])
+    first.CopyFrom(onnx.numpy_helper.from_array(both, weights[0]))
+    graph.node.insert(list(graph.node).index(node), onnx.helper.make_node("Concat", rows, [joint], axis=1))
+    node.op_type = "MatMul"
+    node.input[:] = [joint, weights[0]]
+
+
 # === Buffers ===
 
 
@@ -147,10 +180,7 @@ def _collect(graph: Any, loop: Any, body: Any, view: _View) -> None:
     The body says `Where(places == t, value, buffer)`, where `places` counts from 0 to L, t counts the steps and `value`
     is [N, 1, ...]. What is beyond the steps taken is what the buffer was filled with.
     """
-    own = {name: node for node in body.node for name in node.output}
-    tables = {table.name: table for table in body.initializer}
-    inside = _View({**view.made, **own}, {**view.constants, **tables}, view.ranks)
-    reads = Counter(_reads(body))
+    inside, reads = view.inside(body), Counter(_reads(body))
     for index in reversed(range(len(loop.input) - 2)):
         buffer = body.input[index + 2].name
         written = inside.maker(body.output[index + 1].name, "Where")
@@ -158,7 +188,15 @@ def _collect(graph: Any, loop: Any, body: Any, view: _View) -> None:
             continue
         filled, length = view.maker(loop.input[index + 2], "Expand"), _places(loop, body, written.input[0], inside)
         if filled is not None and length is not None:
-            _take_out(graph, loop, body, index, written.input[1], _Buffer(*filled.input, *length))
+            _take_out(graph, loop, body, index, _in_a_list(written.input[1], inside), _Buffer(*filled.input, *length))
+
+
+def _in_a_list(value: str, inside: _View) -> tuple[str, list[str]]:
+    """Returns the operator, and what it reads first, that makes a list of `value` [N, 1, ...]."""
+    single = inside.maker(value, "Unsqueeze")
+    if single is not None and inside.ranks.get(single.input[0]) == 1:
+        return "Identity", [single.input[0]]
+    return "Reshape", [value]
 
 
 def _places(loop: Any, body: Any, name: str, inside: _View) -> tuple[str, int] | None:
@@ -181,7 +219,7 @@ def _places(loop: Any, body: Any, name: str, inside: _View) -> tuple[str, int] |
     return (counted.input[1], len(shape)) if inside.constant(loop.input[place + 2]) == 0 else None
 
 
-def _take_out(graph: Any, loop: Any, body: Any, index: int, value: str, buffer: _Buffer) -> None:
+def _take_out(graph: Any, loop: Any, body: Any, index: int, listed: tuple[str, list[str]], buffer: _Buffer) -> None:
     """Makes what is carried at an index something that is collected, and after the loop what it was before.
 
     A step's value is collected as a list, for the evaluator of the standard joins what it collects by its first axis.
@@ -194,7 +232,8 @@ def _take_out(graph: Any, loop: Any, body: Any, index: int, value: str, buffer: 
     kind = body.input[index + 2].type.tensor_type.elem_type
     del loop.input[index + 2], loop.output[index], body.input[index + 2], body.output[index + 1]
     loop.output.append(kept)
-    body.node.append(onnx.helper.make_node("Reshape", [value, names["flat"]], [each]))
+    operator, value = listed
+    body.node.append(onnx.helper.make_node(operator, [*value, *[names["flat"]] * (operator == "Reshape")], [each]))
     body.output.append(onnx.helper.make_tensor_value_info(each, kind, [None]))
     place = list(graph.node).index(loop)
     for node in reversed(_padded(after, kept, names, buffer)):

@@ -160,7 +160,7 @@ class MinimumRisk(SeededFeeding):
         def advance(t: tf.Tensor, carry: _Sampled, output: StepOutput) -> _Sampled:
             drawn = TOKENS["sample"](output.prediction, true.dtype, tf.random.fold_in(seed, t))
             drawn = tf.where(carry.running, drawn, PAD_ID)
-            running = carry.running & (drawn != END_ID)
+            running = carry.running & (drawn != END_ID) & (t + 1 < longest)
             return _Sampled(
                 tf.where(running, drawn, PAD_ID), output.state, write(carry.tokens, t, drawn, places), running
             )
@@ -169,7 +169,7 @@ class MinimumRisk(SeededFeeding):
         places = tf.range(longest)
         nothing = tf.fill([rows, longest], tf.cast(PAD_ID, true.dtype))
         first = _Sampled(true[:, 0], start.state, nothing, tf.fill([rows], True))
-        tokens = search_loop(decoder.step, start.memory, first, advance, longest).tokens
+        tokens = search_loop(decoder.step, start.memory, first, advance).tokens
         return tokens[:, : tf.reduce_max(tf.reduce_sum(tf.cast(tokens != PAD_ID, tf.int32), 1))]
 
     def get_config(self) -> dict[str, Any]:

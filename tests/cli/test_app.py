@@ -106,6 +106,7 @@ def test_a_fresh_process_prints_results_only(home):
     ("typed", "hint"),
     [
         (["predit", "x"], "Did you mean 'predict'?"),
+        (["list", "presetz"], "'presetz' is not one of 'architectures', 'presets', 'recipes'. Did you mean `presets`?"),
         (["predict", "x", "--score"], "--scores"),
         (["train", "g2p_luong205", "--out", "x"], "Did you mean `g2p_luong2015`?"),
         (["predict", "x", "--search", "bean:4"], "did you mean 'beam'?"),
