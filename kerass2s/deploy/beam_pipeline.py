@@ -100,9 +100,17 @@ def read(part: Part) -> tuple[int, list[str]]:
             file.readline()
         position = file.tell()
         while position < end and (line := file.readline()):
-            lines.append(line.decode("utf-8").rstrip("\r\n"))
+            lines.append(text_of(line, path, position))
             position += len(line)
     return number, lines
+
+
+def text_of(line: bytes, path: str, position: int) -> str:
+    """Return a line without its end; refuse one that is no UTF-8, and say where it is."""
+    try:
+        return line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: the line at byte {position} is not UTF-8. Received: {line[:80]!r}") from error
 
 
 class TextToText(ModelHandler[list[str], list[str], onnxruntime.InferenceSession]):
