@@ -208,13 +208,16 @@ class Few:
 class QuickFirst:
     """Lets pytest run what may notice soonest first, each test for no longer than it may take."""
 
-    def __init__(self, seconds: dict[str, float]) -> None:
+    def __init__(self, seconds: dict[str, float], few: bool) -> None:
         self.seconds = seconds
+        self.few = few
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        """Puts the first parameters of all tests before the others, the quickest tests first."""
+        """Puts the first parameters of all tests before the others, or alone, the quickest tests first."""
         first = {test_of(item): item for item in reversed(items)}
         items.sort(key=lambda item: (item is not first[test_of(item)], self.seconds[test_of(item)]))
+        if self.few:
+            del items[len(first) :]
 
     def pytest_runtest_setup(self, item: Any) -> None:
         """Ends the process when the test has computed for far longer than it does without a change."""
@@ -264,7 +267,7 @@ def run(asked: argparse.Namespace) -> dict[str, Counter[str]]:
     notes = Path("seconds.json")
     if tried(everything, Few(notes)) != "survived":
         raise SystemExit(f"These tests fail without any change: {everything}")
-    quick_first = QuickFirst(json.loads(notes.read_text()))
+    quick_first = QuickFirst(json.loads(notes.read_text()), asked.few)
     for mutant in drawn(asked.seed, asked.only):
         if time.monotonic() > end:
             break
@@ -285,6 +288,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=2014)
     parser.add_argument("--only", default="", help="a part of the files' paths, such as decoding/beam")
     parser.add_argument("--line", type=int, help="the mutants of this line alone")
+    parser.add_argument("--few", action="store_true", help="leave out all but the first parameters of each test")
     asked = parser.parse_args()
     os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
     for name in SLOW_IMPORTS:
