@@ -31,21 +31,22 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 SEARCH = "tests/decoding/test_search.py"
+SPEC = "tests/decoding/test_spec.py"
 PLAN = {
     "kerass2s/decoding/search.py": [SEARCH, "tests/decoding/test_diverse.py", "tests/decoding/test_rollout.py"],
-    "kerass2s/decoding/beam.py": [SEARCH, "tests/decoding/test_diverse.py", "tests/decoding/test_ranking.py"],
+    "kerass2s/decoding/beam.py": [SPEC, SEARCH, "tests/decoding/test_diverse.py", "tests/decoding/test_ranking.py"],
     "kerass2s/decoding/rows.py": [SEARCH, "tests/decoding/test_sampling.py", "tests/decoding/test_ranking.py"],
-    "kerass2s/decoding/greedy.py": [SEARCH],
-    "kerass2s/decoding/sampling.py": ["tests/decoding/test_sampling.py"],
-    "kerass2s/decoding/filters.py": ["tests/decoding/test_filters.py"],
+    "kerass2s/decoding/greedy.py": [SPEC, SEARCH],
+    "kerass2s/decoding/sampling.py": [SPEC, "tests/decoding/test_sampling.py"],
+    "kerass2s/decoding/filters.py": [SPEC, "tests/decoding/test_filters.py"],
     "kerass2s/decoding/lexicon.py": ["tests/decoding/test_lexicon.py"],
-    "kerass2s/decoding/ranking.py": ["tests/decoding/test_ranking.py", SEARCH],
+    "kerass2s/decoding/ranking.py": [SPEC, "tests/decoding/test_ranking.py", SEARCH],
     "kerass2s/decoding/noise.py": ["tests/decoding/test_noise.py"],
     "kerass2s/decoding/copying.py": ["tests/decoding/test_copying.py"],
-    "kerass2s/decoding/risk.py": ["tests/decoding/test_risk.py"],
-    "kerass2s/decoding/rollout.py": ["tests/decoding/test_rollout.py"],
-    "kerass2s/decoding/checks.py": ["tests/decoding/test_spec.py", SEARCH],
-    "kerass2s/decoding/spec.py": ["tests/decoding/test_spec.py"],
+    "kerass2s/decoding/risk.py": [SPEC, "tests/decoding/test_risk.py"],
+    "kerass2s/decoding/rollout.py": [SPEC, "tests/decoding/test_rollout.py"],
+    "kerass2s/decoding/checks.py": [SPEC, SEARCH],
+    "kerass2s/decoding/spec.py": [SPEC],
     "kerass2s/training/feeding.py": ["tests/training/test_feeding.py"],
     "kerass2s/training/feedback.py": ["tests/training/test_feeding.py"],
     "kerass2s/training/decay.py": ["tests/training/test_feeding.py"],
