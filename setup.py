@@ -66,7 +66,7 @@ setup(
         "numpy>=1.26",
         "pyyaml>=6",
         "rapidfuzz>=3.9",
-        "rich>=13",
+        "rich>=13.8",
         "sacrebleu>=2.5",
         "sentencepiece>=0.2.2",
         "tensorflow~=2.21.0",

@@ -5,8 +5,8 @@
 A mutant is one change: a comparison or an operator becomes its neighbour, a number one more, a condition its contrary,
 `where` takes its branches the other way round. Mutants are drawn by a seed, file by file in turn, until the time is up.
 The tests of the file run on each in a process that is forked after the long imports, and end at the first failure:
-first with one parameter each, and then, if none has noticed, with all. A line of JSON is printed for each mutant, and
-the counts at the end. What survives is explained in docs/reliability.md.
+those with the first of their parameters before the others, and quick ones before slow ones. A line of JSON is printed
+for each mutant, and the counts at the end. What survives is explained in docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 SEARCH = "tests/decoding/test_search.py"
+SPEC = "tests/decoding/test_spec.py"
 PLAN = {
     "kerass2s/decoding/search.py": [SEARCH, "tests/decoding/test_diverse.py", "tests/decoding/test_rollout.py"],
-    "kerass2s/decoding/beam.py": [SEARCH, "tests/decoding/test_diverse.py", "tests/decoding/test_ranking.py"],
+    "kerass2s/decoding/beam.py": [SPEC, SEARCH, "tests/decoding/test_diverse.py", "tests/decoding/test_ranking.py"],
     "kerass2s/decoding/rows.py": [SEARCH, "tests/decoding/test_sampling.py", "tests/decoding/test_ranking.py"],
-    "kerass2s/decoding/greedy.py": [SEARCH],
-    "kerass2s/decoding/sampling.py": ["tests/decoding/test_sampling.py"],
-    "kerass2s/decoding/filters.py": ["tests/decoding/test_filters.py"],
+    "kerass2s/decoding/greedy.py": [SPEC, SEARCH],
+    "kerass2s/decoding/sampling.py": [SPEC, "tests/decoding/test_sampling.py"],
+    "kerass2s/decoding/filters.py": [SPEC, "tests/decoding/test_filters.py"],
     "kerass2s/decoding/lexicon.py": ["tests/decoding/test_lexicon.py"],
-    "kerass2s/decoding/ranking.py": ["tests/decoding/test_ranking.py", SEARCH],
+    "kerass2s/decoding/ranking.py": [SPEC, "tests/decoding/test_ranking.py", SEARCH],
     "kerass2s/decoding/noise.py": ["tests/decoding/test_noise.py"],
     "kerass2s/decoding/copying.py": ["tests/decoding/test_copying.py"],
-    "kerass2s/decoding/risk.py": ["tests/decoding/test_risk.py"],
-    "kerass2s/decoding/rollout.py": ["tests/decoding/test_rollout.py"],
-    "kerass2s/decoding/checks.py": ["tests/decoding/test_spec.py", SEARCH],
-    "kerass2s/decoding/spec.py": ["tests/decoding/test_spec.py"],
+    "kerass2s/decoding/risk.py": [SPEC, "tests/decoding/test_risk.py"],
+    "kerass2s/decoding/rollout.py": [SPEC, "tests/decoding/test_rollout.py"],
+    "kerass2s/decoding/checks.py": [SPEC, SEARCH],
+    "kerass2s/decoding/spec.py": [SPEC],
     "kerass2s/training/feeding.py": ["tests/training/test_feeding.py"],
     "kerass2s/training/feedback.py": ["tests/training/test_feeding.py"],
     "kerass2s/training/decay.py": ["tests/training/test_feeding.py"],
@@ -54,8 +55,8 @@ PLAN = {
 """The tests of each file, those that are likeliest to notice first."""
 
 SLOW_IMPORTS = ("numpy", "tensorflow", "keras", "tensorflow_text", "sacrebleu", "onnx", "pytest")
-LONGEST = 900
-"""Seconds that tests may compute; a mutant whose tests take longer runs for ever, which is noticed too."""
+PATIENCE = 20
+"""Seconds that a test may compute beyond ten times what it does without a change; more is endless, which is noticed."""
 
 OPERATORS: dict[type, type] = {
     ast.Lt: ast.LtE,
@@ -134,8 +135,12 @@ def changed(node: ast.AST) -> ast.AST | None:
 
 
 def expressions(node: ast.AST) -> Iterator[ast.AST]:
-    """Yields what computes anything: no annotation, no text, no message of an error, no type variable."""
+    """Yields what computes anything: no annotation, no text, no message of an error, no decorator, no type variable."""
     if isinstance(node, ast.JoinedStr):
+        return
+    if isinstance(node, ast.ClassDef):
+        for part in node.body:
+            yield from expressions(part)
         return
     if isinstance(node, ast.AnnAssign):
         yield from expressions(node.value) if node.value else ()
@@ -185,26 +190,63 @@ def drawn(seed: int, only: str) -> Iterator[Mutant]:
 
 
 class Few:
-    """Lets pytest run each test with the first of its parameters alone."""
+    """Lets pytest run each test with the first of its parameters alone, and notes the seconds that it took."""
+
+    def __init__(self, notes: Path) -> None:
+        self.notes = notes
+        self.seconds: dict[str, float] = {}
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         """Leaves out the others."""
-        first = {(item.path, item.originalname): item for item in reversed(items)}
-        items[:] = [item for item in items if item is first[item.path, item.originalname]]
+        first = {test_of(item): item for item in reversed(items)}
+        items[:] = [item for item in items if item is first[test_of(item)]]
+
+    def pytest_runtest_makereport(self, item: Any, call: Any) -> None:
+        """Adds what preparing, running and tidying took."""
+        self.seconds[test_of(item)] = self.seconds.get(test_of(item), 0.0) + call.duration
+
+    def pytest_sessionfinish(self) -> None:
+        """Leaves the notes to the process that this one was forked from."""
+        self.notes.write_text(json.dumps(self.seconds))
 
 
-def tried(tests: list[str], few: bool) -> str:
+class QuickFirst:
+    """Lets pytest run what may notice soonest first, each test for no longer than it may take."""
+
+    def __init__(self, seconds: dict[str, float], few: bool) -> None:
+        self.seconds = seconds
+        self.few = few
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Puts the first parameters of all tests before the others, or alone, the quickest tests first."""
+        first = {test_of(item): item for item in reversed(items)}
+        items.sort(key=lambda item: (item is not first[test_of(item)], self.seconds[test_of(item)]))
+        if self.few:
+            del items[len(first) :]
+
+    def pytest_runtest_setup(self, item: Any) -> None:
+        """Ends the process when the test has computed for far longer than it does without a change."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        longest = used.ru_utime + used.ru_stime + PATIENCE + 10 * self.seconds[test_of(item)]
+        resource.setrlimit(resource.RLIMIT_CPU, (int(longest), resource.RLIM_INFINITY))
+        signal.alarm(10 * PATIENCE)  # for one that waits
+
+
+def test_of(item: Any) -> str:
+    """Returns the name of a test without its parameters."""
+    return f"{item.path.name}::{item.originalname}"
+
+
+def tried(tests: list[str], plugin: object) -> str:
     """Returns what tests make of the code as it stands: "killed", "survived" or "endless"."""
     child = os.fork()
     if child == 0:
-        resource.setrlimit(resource.RLIMIT_CPU, (LONGEST, LONGEST))
-        signal.alarm(10 * LONGEST)  # for one that waits
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         import pytest
 
-        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests], [Few()] if few else None)))
+        os._exit(int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests], [plugin])))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     return "survived" if status == 0 else "killed" if status > 0 else "endless"
 
@@ -227,17 +269,17 @@ def run(asked: argparse.Namespace) -> dict[str, Counter[str]]:
     end = time.monotonic() + asked.seconds
     counts: dict[str, Counter[str]] = {file: Counter() for file in PLAN if asked.only in file}
     everything = sorted({test for file in counts for test in PLAN[file]})
-    if tried(everything, few=True) != "survived":
+    notes = Path("seconds.json")
+    if tried(everything, Few(notes)) != "survived":
         raise SystemExit(f"These tests fail without any change: {everything}")
+    quick_first = QuickFirst(json.loads(notes.read_text()), asked.few)
     for mutant in drawn(asked.seed, asked.only):
         if time.monotonic() > end:
             break
         if asked.line not in (None, mutant.line):
             continue
         Path(mutant.file).write_bytes(mutant.source)
-        found = tried(PLAN[mutant.file], few=True)
-        if found == "survived":
-            found = tried(PLAN[mutant.file], few=False)
+        found = tried(PLAN[mutant.file], quick_first)
         Path(mutant.file).write_bytes((ROOT / mutant.file).read_bytes())
         counts[mutant.file][found] += 1
         print(json.dumps({"found": found, **mutant._asdict(), "source": None}, ensure_ascii=False), flush=True)
@@ -251,6 +293,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=2014)
     parser.add_argument("--only", default="", help="a part of the files' paths, such as decoding/beam")
     parser.add_argument("--line", type=int, help="the mutants of this line alone")
+    parser.add_argument("--few", action="store_true", help="leave out all but the first parameters of each test")
     asked = parser.parse_args()
     os.environ.update(CUDA_VISIBLE_DEVICES="", TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow")
     for name in SLOW_IMPORTS:

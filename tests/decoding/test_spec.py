@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,3 +230,15 @@ def test_fields_are_checked_on_creation(make):
 def test_something_else_has_no_spec():
     with pytest.raises(ConfigError, match="greedy, beam"):
         search_spec("beam:5")
+
+
+def test_searches_made_of_nothing_have_these_fields() -> None:
+    kept = {"max_length": 256, "copy_unknown": False, "filters": ()}
+    drawn = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 0}
+    ranked = {"normalization": "gnmt", "coverage_penalty": 0.0, "word_reward": 0.0, "length_penalty": 0.0, **kept}
+    assert asdict(GreedySearch()) == kept
+    assert asdict(BeamSearch()) == {"width": 5, "groups": 1, "diversity": 0.5, **ranked}
+    assert asdict(SamplingSearch()) == {"samples": 1, **drawn, **ranked}
+    assert asdict(MinimumBayesRisk()) == {"samples": 16, "metric": "chrf", **drawn, **kept}
+    assert asdict(Rollout()) == {"horizon": 24}
+    assert asdict(Monotonic()) == {"ahead": 3, "back": 0, "strength": 10.0}
