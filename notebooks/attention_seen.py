@@ -16,9 +16,9 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/kerass2s/kerass2s/blob/main/notebooks/attention_seen.ipynb)
 #
 # A decoder with attention looks at the source anew for every token that it says. Here you see where it looks: in a
-# pronunciation, and in a translation whose parts change places. Then the same task without attention, by length.
+# pronunciation, in a translation, and in dates whose parts change places. Then the same task without attention, by length.
 #
-# It runs on two CPU cores in about three minutes; the first two parts use trained models that come with the package.
+# It runs on two CPU cores in about three minutes; the first three parts use trained models that come with the package.
 # %%
 import importlib.util
 import os
@@ -75,11 +75,29 @@ for word, answer in zip(words, look(pronouncer, words, "attention_words.png"), s
 # %% [markdown]
 # ## A translation
 #
-# Sentences take millions of pairs and days of training, so here is an honest small one: `dates` translates dates as
-# people write them in 48 locales into ISO 8601. It has what makes translation hard, another order in each language.
+# `translate_en_fr` turns short English sentences into French, by pieces of words; ▁ stands where a word begins. One would
+# expect a diagonal, but French puts most adjectives behind their nouns.
 
 # %%
-translator = kerass2s.Seq2Seq.from_preset("dates")
+translator = kerass2s.Seq2Seq.from_preset("translate_en_fr")
+sentences = ["The black cat is sleeping on the red chair.", "He gave me an interesting book."][QUICK:]
+for sentence, answer in zip(sentences, look(translator, sentences, "attention_sentences.png"), strict=True):
+    print(f"{sentence:45} {answer.text}")
+
+# %% [markdown]
+# Where *black cat* becomes *chat noir*, *red chair* *chaise rouge*, and *interesting book* *livre intéressant*, the bright cells
+# cross over: the model looks ahead for the noun, and then back for the adjective. Many of them stand one place to the right
+# of the word that is translated. The state there has read that word too, and nothing but the answers told the model where
+# to keep what it needs.
+
+# %% [markdown]
+# ## Another order
+#
+# `dates` turns dates as people write them in 48 locales into ISO 8601, so that whole parts change places, and in each
+# language in another way.
+
+# %%
+reader = kerass2s.Seq2Seq.from_preset("dates")
 dates = (
     ["Wednesday, July 4, 2001", "7. März 2001"]
     if QUICK
@@ -90,7 +108,7 @@ dates = (
         "2001. július 4., szerda",
     ]
 )
-for date, answer in zip(dates, look(translator, dates, "attention_dates.png"), strict=True):
+for date, answer in zip(dates, look(reader, dates, "attention_dates.png"), strict=True):
     print(f"{date:26} {answer.text}")
 
 # %% [markdown]

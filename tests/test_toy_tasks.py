@@ -25,6 +25,7 @@ SMALL = {"units": 64, "embedding_size": 32, "dropout": 0.0}
 SETTINGS: dict[str, dict] = {
     "cho2014": {"epochs": 12},
     "convs2s2017": {"rate": 0.003},
+    "gnmt2016": {"epochs": 12},
     "keras_lstm_seq2seq": {"settings": {"units": 64}, "epochs": 12},
     "pytorch_tutorial2017": {"settings": {"units": 64, "dropout": 0.0}},
     "sutskever2014": {"epochs": 12},
