@@ -286,7 +286,7 @@ class Inference:
             search: what the export decodes with; None for `GreedySearch()` where the targets are tokens, `Rollout()`
                 where they are vectors.
             opset: of ONNX, the version of its operators; None for 18.
-            precision: of ONNX, "float32" (None), "float16" or "int8".
+            precision: of the weights, "float32" (None), "float16", or of ONNX "int8".
 
         Raises:
             ConfigError: an unknown format, an option that it does not have, or a search for other targets.

@@ -129,12 +129,13 @@ def _shown(metric: str, value: float) -> str:
 def write_exports(model: Seq2Seq, directory: Path, search: Search, precision: str = FULL) -> None:
     """Writes what NAME/ holds beside the card and the manifest.
 
-    With another `precision` than float32 the ONNX files' weights have that, and the preset's are written as float16;
-    exports are of what the preset gives, with all in float32.
+    With another `precision` than float32 the ONNX files' weights have that, and those of the preset and the SavedModel
+    are written as float16; exports are of what the preset gives, so that the SavedModel is exact.
     """
-    save_preset(model, directory / "preset", dtype=FULL if precision == FULL else "float16")
+    held = FULL if precision == FULL else "float16"
+    save_preset(model, directory / "preset", dtype=held)
     model = load_single(directory / "preset")
-    model.export(directory / "saved_model" / "1", format="tf_saved_model", search=search)
+    model.export(directory / "saved_model" / "1", format="tf_saved_model", search=search, precision=held)
     model.export(directory / "model.onnx", format="onnx", search=search, precision=precision)
     write_text_onnx(read_onnx(directory / "model.onnx")[0], directory / "model.text.onnx")  # converted once for both
 
@@ -146,7 +147,7 @@ def release(run: Path, out: Path, search: Search, precision: str = FULL) -> dict
         run: what `kerass2s train` left.
         out: a new directory; its name is the model's.
         search: what the exports hold and the figures are for.
-        precision: of the ONNX files' weights; the preset's are float16 if it is not float32.
+        precision: of the ONNX files' weights; those of preset and SavedModel are float16 if it is not float32.
 
     Raises:
         UserError: `run` is no such directory, its recipe names no data, `out` holds something, or the data is missing.

@@ -28,7 +28,7 @@ class Format(StrEnum):
 
 
 class Precision(StrEnum):
-    """How many bits the weights of an ONNX file have."""
+    """How many bits the weights of an export have."""
 
     float32 = "float32"
     float16 = "float16"
@@ -76,7 +76,9 @@ def export(
     search: SearchOption = None,
     lexicon: LexiconOption = None,
     opset: Annotated[int | None, typer.Option("--opset", help="ONNX: version of the operators, 18 by default.")] = None,
-    precision: Annotated[Precision | None, typer.Option("--precision", help="ONNX: bits of the weights.")] = None,
+    precision: Annotated[
+        Precision | None, typer.Option("--precision", help="Bits of the weights; int8 is ONNX's alone.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Export a model with its whole search inside; as onnx_steps its encoder and one step of its decoder."""
@@ -119,7 +121,7 @@ def release(
     out: Annotated[str, typer.Argument(help="Becomes NAME/ with everything in it.")],
     search: SearchOption = None,
     precision: Annotated[
-        Precision, typer.Option("--precision", help="ONNX: bits of the weights; below 32 the preset has 16.")
+        Precision, typer.Option("--precision", help="ONNX: bits of the weights; below 32 all else has 16.")
     ] = Precision.float32,
     as_json: AsJson = False,
 ) -> None:

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from kerass2s.codec import Codec
+from kerass2s.context import choose
 from kerass2s.data.padding import padded
 from kerass2s.decoding import Search
 from kerass2s.errors import ExportError
 from kerass2s.export.describe import describe, first_line, needed, write_saved_model_description
 from kerass2s.export.graph import ids_graph, inputs_spec, refuse_cudnn, without_cudnn
 from kerass2s.export.place import whole_directory
+from kerass2s.export.precision import FULL, LEAST
 from kerass2s.export.quiet import quiet
 from kerass2s.inference import Inference
 from kerass2s.text.outside import need_tensorflow_text, tensorflow_text_if_any
 
 WARMUP_REQUESTS = Path("assets.extra", "tf_serving_warmup_requests")
+Held = Sequence[tuple[keras.Variable, tf.Variable]]
 LOGS = "tensorflow_serving.apis.prediction_log_pb2"
 WARMUP_SHAPES = ((1, 1), (1, 8), (1, 30), (8, 20), (32, 10))
 """The warm-up requests as (rows, length of the longest): a short, a usual and a long source, and batches."""
 
 
-def export_saved_model(model: Inference, path: str | os.PathLike[str], search: Search) -> None:
+def export_saved_model(
+    model: Inference, path: str | os.PathLike[str], search: Search, *, precision: str = FULL
+) -> None:
     """Writes `model` with `search` as a SavedModel directory; it takes its name only when it is complete.
 
     It needs no kerass2s to load, only tensorflow and, for the tokenizers' ops, tensorflow_text. Signatures:
@@ -52,20 +58,24 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
         model: the model.
         path: the directory to write; an older SavedModel there is replaced.
         search: the search that goes into the file.
+        precision: "float32", or "float16" for half the bytes: weights are held in 16 bits, and cast to float32 at each
+            call, which computes as ever.
 
     Raises:
+        ConfigError: an unknown precision.
         ExportError: something else is at the path, an extra is not installed, the model has a layer for GPUs alone, or
             TensorFlow cannot write it, as where the disk is full.
         OSError: the path cannot be written.
     """
     path = Path(path)
+    hold = choose("precision of a SavedModel", precision, PRECISIONS)
     if model.codec.tokenizers():
         need_tensorflow_text("A SavedModel")
     _check_target(path)
     needed(LOGS, "serving")  # what would fail in the end is tried first
     with whole_directory(path) as made:
         with quiet(), without_cudnn(model):
-            signatures, outputs = _signatures(model, search)
+            signatures, outputs = _signatures(model, search, hold(model))
             for signature in signatures.values():
                 refuse_cudnn(signature.get_concrete_function())
             module = _module(signatures)
@@ -73,7 +83,7 @@ def export_saved_model(model: Inference, path: str | os.PathLike[str], search: S
                 tf.saved_model.save(module, str(made), signatures=signatures)
         with _written(path):
             _write_warmup(made / WARMUP_REQUESTS, signatures, model.codec)
-        write_saved_model_description(made, describe(model, search, outputs))
+        write_saved_model_description(made, {**describe(model, search, outputs), "precision": precision})
 
 
 @contextmanager
@@ -95,16 +105,41 @@ def _check_target(path: Path) -> None:
         raise ExportError(f"A SavedModel is a directory. Received: {str(path)!r}")
 
 
+# === Weights ===
+
+
+def _held_as_float16(model: Inference) -> Held:
+    """Returns a copy in 16 bits for each weight that is worth it and within their range."""
+    weights = {id(weight): weight for network in model.networks() for weight in network.weights}
+    most = np.finfo(np.float16).max
+    return [
+        (weight, tf.Variable(tf.cast(weight, tf.float16), trainable=False, name=weight.name))
+        for weight in weights.values()
+        if weight.dtype == "float32" and tf.size(weight) >= LEAST and tf.reduce_max(tf.abs(weight)) <= most
+    ]
+
+
+PRECISIONS: dict[str, Callable[[Inference], Held]] = {FULL: lambda model: [], "float16": _held_as_float16}
+
+
 # === Graph ===
 
 
-def _signatures(model: Inference, search: Search) -> tuple[dict[str, Any], list[str]]:
+def _signatures(model: Inference, search: Search, held: Held = ()) -> tuple[dict[str, Any], list[str]]:
     """Returns the signatures as tf.functions by name, and the names of the raw one's outputs.
 
-    All run the same traced search, and those of text the same tokenizers, so that the file holds each once.
+    `held` are weights, each with what the graph reads in its place. All run the same traced search, and those of text
+    the same tokenizers, so that the file holds each once.
     """
     codec, spec, settings = model.codec, inputs_spec(model.codec, search), model.codec.settings(search)
-    raw = _function(ids_graph(model, search), spec, settings)
+    ids = ids_graph(model, search)
+
+    def searched(*inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Cast here, before the loop, so once a call.
+        with keras.StatelessScope([(weight, tf.cast(narrow, weight.dtype)) for weight, narrow in held]):
+            return ids(*inputs)
+
+    raw = _function(searched, spec, settings)
     outputs = list(raw.get_concrete_function().structured_outputs)
     if "target_ids" not in outputs:
         return {"serving_default": raw}, outputs

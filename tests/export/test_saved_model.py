@@ -9,18 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from kerass2s import zoo
 from kerass2s.decoding import BeamSearch, GreedySearch
-from kerass2s.errors import ExportError
-from kerass2s.export import export_saved_model
+from kerass2s.errors import ConfigError, ExportError
+from kerass2s.export import export_saved_model, verify
 from kerass2s.export.describe import read_saved_model_description
 from kerass2s.export.graph import operators, without_cudnn
+from kerass2s.export.precision import LEAST
 from kerass2s.export.saved_model import WARMUP_SHAPES, _signatures
 from kerass2s.seq2seq import Seq2Seq
+
+SIZES = ("wide", "narrow")
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +128,32 @@ def test_an_older_one_is_replaced_and_anything_else_is_kept(exported: Path, live
     with pytest.raises(ExportError, match="is a directory"):
         export_saved_model(live, tmp_path / "model.onnx", GreedySearch())
     assert sorted(file.name for file in tmp_path.iterdir()) == ["1", "notes"]
+
+
+def test_float16_holds_the_nearest_halves_and_computes_as_ever(
+    source_tokenizer: Any, target_tokenizer: Any, tmp_path: Path
+):
+    keras.utils.set_random_seed(3)
+    tokenizers = {"source_tokenizer": source_tokenizer, "target_tokenizer": target_tokenizer}
+    model = zoo.build("luong2015", **tokenizers, units=64)
+    export_saved_model(model, tmp_path / "wide", GreedySearch(max_length=6))
+    export_saved_model(model, tmp_path / "narrow", GreedySearch(max_length=6), precision="float16")
+    large = [weight for weight in model.weights if tf.size(weight) >= LEAST]
+    assert len(large) > 5
+    bytes_of = {name: (tmp_path / name / "variables/variables.data-00000-of-00001").stat().st_size for name in SIZES}
+    saved = sum(2 * tf.size(weight).numpy() for weight in large)
+    assert bytes_of["wide"] - bytes_of["narrow"] == pytest.approx(saved, rel=0.01)
+    assert verify(tmp_path / "narrow", against=model).ok
+    for weight in large:
+        weight.assign(tf.cast(tf.cast(weight, tf.float16), tf.float32))
+    source = {"source_ids": tf.constant([[5, 6, 4, 3], [4, 3, 0, 0]]), "source_lengths": tf.constant([4, 2])}
+    given = tf.saved_model.load(str(tmp_path / "narrow")).signatures["ids"](**source)
+    expected = model.search_graph(*source.values(), GreedySearch(max_length=6)).named()
+    np.testing.assert_array_equal(given["target_ids"], expected["target_ids"])
+    np.testing.assert_allclose(given["scores"], expected["scores"], atol=1e-5)
+
+
+def test_other_precisions_are_refused(live: Seq2Seq, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"precision of a SavedModel .*Received: 'int8'"):
+        live.export(tmp_path / "it", format="tf_saved_model", precision="int8")
+    assert not list(tmp_path.iterdir())
