@@ -34,6 +34,7 @@ ORDER = [
     "multi30k",
     "dates",
     "numerals",
+    "census",
     "datasets",
     "evaluation",
     "significance",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kerass2s import ScheduledSampling, ShortFirst, cmudict, recipes, zoo
+from kerass2s import ScheduledSampling, ShortFirst, cmudict, datasets, recipes, zoo
 from kerass2s.data import Pair, split_of
 from kerass2s.errors import ConfigError
 from kerass2s.recipes import build
@@ -126,7 +126,7 @@ def test_an_unknown_name_is_refused_with_a_suggestion():
 def test_data_names_and_files_exclude_each_other():
     with pytest.raises(ConfigError, match="excludes"):
         recipes.DataRecipe(name="cmudict", train="a.tsv")
-    given = recipes.load("g2p_luong2015").with_files("a.tsv", "b.tsv")
+    given = recipes.load("g2p_luong2015", [], "a.tsv", "b.tsv")
     assert given.data == recipes.DataRecipe(train="a.tsv", dev="b.tsv")
 
 
@@ -138,10 +138,48 @@ def test_training_needs_data(file: Path):
 def test_files_give_a_training_pair_for_each_target(file: Path, tmp_path: Path):
     for name in ("train", "dev"):
         (tmp_path / f"{name}.tsv").write_text("read\tR EH D\tR IY D\n", encoding="utf-8")
-    recipe = recipes.load(file).with_files(str(tmp_path / "train.tsv"), str(tmp_path / "dev.tsv"))
+    recipe = recipes.load(file, [], str(tmp_path / "train.tsv"), str(tmp_path / "dev.tsv"))
     train, dev = build.load_data(recipe)
     assert train == [Pair("read", "R EH D"), Pair("read", "R IY D")]
     assert dev == [Pair("read", "R EH D", ("R IY D",))]
+
+
+def test_a_teacher_is_a_preset_or_a_recipe(file: Path):
+    teacher = recipes.load(file, ["teacher={preset: g2p_en, search: beam:4}"]).teacher
+    assert teacher == recipes.TeacherRecipe(preset="g2p_en", search="beam:4")
+    for change in ("teacher={}", "teacher={preset: a, recipe: b}"):
+        with pytest.raises(ConfigError, match=r"in `teacher`: one of `preset` and `recipe` must say who teaches"):
+            recipes.load(file, [change])
+    with pytest.raises(ConfigError, match="recipe, `teacher.search`: "):
+        build.check(recipes.load(file, ["teacher={preset: a, search: beem}"]))
+
+
+def test_a_teacher_goes_with_the_data_that_it_was_taught_by(file: Path):
+    change = "teacher={preset: mine}"
+    file.write_text(MINIMAL + "teacher: {preset: g2p_en}\n", encoding="utf-8")
+    assert recipes.load(file).teacher
+    assert recipes.load(file, [], "a.tsv", "b.tsv").teacher is None
+    assert recipes.load(file, [change], "a.tsv", "b.tsv").teacher == recipes.TeacherRecipe(preset="mine")
+
+
+def test_a_teacher_is_asked_nothing_that_a_part_has(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    train, dev, test = [Pair("cat", "K"), Pair("cat", "C")], [Pair("Dog", "D")], [Pair("EMU", "E")]
+    assert build.sources_to_teach(recipes.load(file, ["teacher={preset: x}"]), train, dev) == ["cat"]
+    sources = tmp_path / "sources.txt"
+    sources.write_text("dog\nemu\ngnu\n\nCat\ngnu\n", encoding="utf-8")
+    changes = [f"teacher={{preset: x, sources: {sources}}}"]
+    assert build.sources_to_teach(recipes.load(file, changes), train, dev) == ["emu", "gnu"]
+    monkeypatch.setattr(datasets, "load_split", lambda name: {"train": train, "dev": dev, "test": test})
+    changes.append("data.name=cmudict")
+    assert build.sources_to_teach(recipes.load(file, changes), train, dev) == ["gnu"]
+
+
+def test_names_of_the_census_are_sources():
+    names = datasets.load_sources("census_names")
+    assert names[:2] == ["SMITH", "JOHNSON"]
+    assert len(names) == len(set(names)) > 90_000
+    with pytest.raises(ConfigError, match="sources must be one of census_names. Received: 'names'"):
+        datasets.load_sources("names")
 
 
 def test_a_recipe_builds_the_same_model_twice(file: Path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,9 +28,11 @@ if TYPE_CHECKING:
 
 BACKUP, TOKENIZERS = "backup", ("source.spm", "target.spm")
 BAD_BATCH = "bad_batch.npz"
+TEACHER = "teacher"
 MAY_DIFFER = ("epochs",)
 VALIDATED = 2000
 DRAWN = 300
+ASKED_AT_ONCE = 256
 
 
 def register(app: typer.Typer) -> None:
@@ -99,7 +103,7 @@ def train(
     from kerass2s.recipes import build
     from kerass2s.recipes.settling import settle
 
-    chosen = recipes.load(recipe, sets or []).with_files(train_file, dev_file)
+    chosen = recipes.load(recipe, sets or [], train_file, dev_file)
     strategy = quiet_tensorflow(lambda: _strategy(distribute))  # the data bring it
     writes = _writes(strategy)
     pairs, dev = build.load_data(chosen)
@@ -109,7 +113,11 @@ def train(
     if writes:
         _claim(directory, chosen, resume)
     for each in said:
-        stderr().print(each, markup=False, soft_wrap=True)
+        _say(each)
+    if chosen.teacher:
+        if distribute:
+            raise ConfigError(f"A run with a teacher is of one process on one device. Received: {distribute}")
+        pairs = pairs + _taught(directory, chosen, pairs, dev, quiet)
     with strategy.scope():
         model = _model(directory, chosen, pairs, writes)
     _announce(directory, model, len(pairs), len(dev))
@@ -127,6 +135,38 @@ def train(
             f"{1 - accuracy(best):.4f} on {min(len(dev), VALIDATED)} validation pairs"
         )
     _advise(directory)
+
+
+# === Teacher ===
+
+
+def _taught(directory: Path, recipe: Recipe, pairs: list[Pair], dev: list[Pair], quiet: bool) -> list[Pair]:
+    """Returns the teacher's outputs as pairs; a teacher that is a recipe is trained before, in a process of its own."""
+    from kerass2s.decoding import parse_search
+    from kerass2s.presets import load_preset
+    from kerass2s.recipes import build
+    from kerass2s.training import distill
+
+    teacher = recipe.teacher
+    place: Any = teacher.preset
+    if teacher.recipe:
+        place = directory / TEACHER
+        _train_teacher(teacher.recipe, place, quiet)
+    sources = build.sources_to_teach(recipe, pairs, dev)
+    _say(f"{place} is asked for the targets of {len(sources):,} sources")
+    found = distill(load_preset(place), sources, parse_search(teacher.search), batch_size=ASKED_AT_ONCE)
+    return [pair for pair in found if pair.target]
+
+
+def _train_teacher(recipe: str, place: Path, quiet: bool) -> None:
+    """Trains, or goes on with, what the teacher is: its graphs and seeds are no concern of this process."""
+    more = ["--quiet"] * quiet + ["--resume"] * (place / RECIPE).is_file()
+    command = [sys.executable, "-m", "kerass2s", "train", recipe, "--out", str(place), *more]
+    # What it prints is no result of this run.
+    if (code := subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode) != 0:
+        raise TrainingError(
+            f"The teacher was not trained; the same command with --resume goes on. Received: exit code {code}"
+        )
 
 
 # === Several devices ===

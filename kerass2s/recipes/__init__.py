@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -68,6 +68,27 @@ class DataRecipe:
 
 
 @dataclass(frozen=True)
+class TeacherRecipe:
+    """A model whose outputs are learnt beside the data: a trained one, `preset`, or `recipe`, which is trained first.
+
+    It is asked by `search` for the targets of `sources`, a name of `datasets.SOURCES` or a file, but of none that is in
+    train, dev or test, in any case of letters; without `sources`, for those of the training sources.
+    """
+
+    preset: str | None = None
+    recipe: str | None = None
+    sources: str | None = None
+    search: str = "greedy"
+
+    def __post_init__(self) -> None:
+        if (self.preset is None) == (self.recipe is None):
+            raise ConfigError(
+                "one of `preset` and `recipe` must say who teaches. "
+                f"Received: preset {self.preset!r}, recipe {self.recipe!r}"
+            )
+
+
+@dataclass(frozen=True)
 class CurriculumRecipe:
     """Short pairs first: the share `initial` of them at the start, all after `steps` batches; see `ShortFirst`."""
 
@@ -95,7 +116,8 @@ class Recipe:
     `fused` trains by layers and a loss that are faster on a CPU, as `Seq2Seq.compile` tells.
     `early_stopping` is the patience: after so many epochs without a better free-running sequence accuracy the
     run ends, be it resumed or not. `feeding` names what the decoder is fed and its arguments, such as
-    `{name: scheduled_sampling, decay: {name: inverse_sigmoid, k: 2000}}`; none is the architecture's own.
+    `{name: scheduled_sampling, decay: {name: inverse_sigmoid, k: 2000}}`; none is the architecture's own. What
+    `teacher` says is trained on beside the data.
     """
 
     architecture: str
@@ -104,6 +126,7 @@ class Recipe:
     config: dict[str, Any] = field(default_factory=dict)
     batching: BatchingRecipe = field(default_factory=BatchingRecipe)
     data: DataRecipe = field(default_factory=DataRecipe)
+    teacher: TeacherRecipe | None = None
     epochs: int | Auto = 10
     learning_rate: float = 0.001
     decay: str = "none"
@@ -135,12 +158,6 @@ class Recipe:
         if self.early_stopping is not None:
             _at_least("early_stopping", self.early_stopping, 1)
 
-    def with_files(self, train: str | None, dev: str | None) -> Recipe:
-        """Returns the recipe with other data files, or itself where none are given."""
-        if train is None and dev is None:
-            return self
-        return replace(self, data=DataRecipe(train=train or self.data.train, dev=dev or self.data.dev))
-
 
 def one_of(key: str, value: str, choices: Sequence[str]) -> None:
     """Raises a ConfigError unless `value` is one of the choices."""
@@ -163,11 +180,15 @@ def names() -> list[str]:
     return sorted(path.stem for path in Path(__file__).parent.glob("*.yaml"))
 
 
-def load(name_or_path: str | Path, sets: Sequence[str] = ()) -> Recipe:
-    """Reads a bundled recipe by its name, or a YAML file, and applies `KEY=VALUE` changes.
+def load(
+    name_or_path: str | Path, sets: Sequence[str] = (), train: str | None = None, dev: str | None = None
+) -> Recipe:
+    """Reads a bundled recipe by its name, or a YAML file, with other data files, and applies `KEY=VALUE` changes.
 
     Args:
         name_or_path: A bundled name such as `g2p_luong2015`, or the path of a YAML file.
+        train: Training pairs in the place of the recipe's data; a recipe's teacher, who taught those, is left out.
+        dev: Development pairs, likewise.
         sets: Changes such as `config.units=256`; dots go down, values are read as YAML.
 
     Raises:
@@ -176,6 +197,10 @@ def load(name_or_path: str | Path, sets: Sequence[str] = ()) -> Recipe:
     """
     path = _locate(name_or_path)
     tree = _read(path)
+    if train or dev:
+        data = tree["data"] if isinstance(tree.get("data"), dict) else {}
+        tree["data"] = {"train": train or data.get("train"), "dev": dev or data.get("dev")}
+        tree.pop("teacher", None)
     for change in sets:
         _apply(tree, change)
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kerass2s import datasets
 from kerass2s.cmudict import one_target_each
-from kerass2s.data import Pair, read_pairs
+from kerass2s.data import Pair, read_pairs, read_sources
 from kerass2s.errors import ConfigError, suggestion
 from kerass2s.recipes import Recipe, TokenizerRecipe, number, one_of
 
@@ -31,6 +31,7 @@ __all__ = [
     "decay_callbacks",
     "feeding",
     "load_data",
+    "sources_to_teach",
     "stopping_callbacks",
     "train_tokenizers",
 ]
@@ -74,6 +75,21 @@ def load_data(recipe: Recipe) -> tuple[list[Pair], list[Pair]]:
     return one_target_each(train), dev
 
 
+def sources_to_teach(recipe: Recipe, train: Sequence[Pair], dev: Sequence[Pair]) -> list[str]:
+    """Returns what the recipe's teacher is asked, each once: the training sources, or others that no part has.
+
+    Raises:
+        DataError: a file, or the package of a bundled name, that is missing or broken.
+    """
+    asked = recipe.teacher.sources
+    if asked is None:
+        return list(dict.fromkeys(pair.source for pair in train))
+    found = datasets.load_sources(asked) if asked in datasets.SOURCES else read_sources(asked)
+    test = datasets.load_split(recipe.data.name)["test"] if recipe.data.name else []
+    known = {pair.source.casefold() for pair in (*train, *dev, *test)}
+    return [source for source in dict.fromkeys(found) if source and source.casefold() not in known]
+
+
 def check(recipe: Recipe) -> None:
     """Checks what only the named rooms can: the architecture, its config, the search and the feeding.
 
@@ -96,10 +112,12 @@ def check(recipe: Recipe) -> None:
             "recipe, `architecture`: a recipe trains on text, but this reads or writes vectors; train it in Python. "
             f"Received: {recipe.architecture!r}"
         )
-    try:
-        parse_search(recipe.search)
-    except ConfigError as error:
-        raise ConfigError(f"recipe, `search`: {error}") from error
+    searches = {"search": recipe.search} | ({"teacher.search": recipe.teacher.search} if recipe.teacher else {})
+    for key, search in searches.items():
+        try:
+            parse_search(search)
+        except ConfigError as error:
+            raise ConfigError(f"recipe, `{key}`: {error}") from error
     feeding(recipe)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from kerass2s.data import read_pairs
 from kerass2s.recipes.runs import HISTORY
 from kerass2s.training import Checkpoints
 
@@ -49,6 +50,42 @@ def test_train_makes_a_preset_that_evaluates(run, arguments, home: Path, tmp_pat
     assert "epoch 20" in result.stderr
     assert f"everything goes into {tmp_path / 'run'}" in result.stderr
     assert f"kerass2s evaluate {tmp_path / 'run'} FILE" in result.stderr.split("next:")[1]
+
+
+def test_a_teacher_is_trained_first_and_its_outputs_are_learnt_beside_the_data(
+    run, arguments, home: Path, tmp_path: Path
+):
+    teacher = tmp_path / "teacher.yaml"
+    teacher.write_text(
+        f"""
+architecture: luong2015
+config: {{units: 32, embedding_size: 8, dropout: 0.0}}
+source_tokenizer: {{kind: char}}
+target_tokenizer: {{kind: word}}
+batching: {{size: 4}}
+data: {{train: {home / "pairs.tsv"}, dev: {home / "pairs.tsv"}}}
+learning_rate: 0.03
+epochs: 20
+""",
+        encoding="utf-8",
+    )
+    sources = tmp_path / "sources.txt"
+    sources.write_text("tacta\ncacat\n", encoding="utf-8")
+    taught = f"--set=teacher={{recipe: {teacher}, sources: {sources}}}"
+    first = run("train", *arguments, "--set=epochs=1", taught)
+    assert first.exit_code == 0, first.output
+    assert "is asked for the targets of 2 sources" in first.stderr
+    assert f"{len(read_pairs(home / 'pairs.tsv')) + 2} training and" in first.stderr
+    made = (tmp_path / "run" / "teacher" / "config.json").read_bytes()
+    again = run("train", *arguments, "--set=epochs=2", taught, "--resume")  # the teacher has no epoch to go
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "run" / "teacher" / "config.json").read_bytes() == made
+    preset = f"--set=teacher={{preset: {tmp_path / 'run' / 'teacher'}}}"
+    arguments[2] = tmp_path / "another"
+    assert run("train", *arguments, "--set=epochs=1", preset).exit_code == 0
+    refused = run("train", *arguments, preset, "--distribute", "mirrored", "--resume")
+    assert refused.exit_code == 2
+    assert "with a teacher is of one process" in refused.stderr
 
 
 def test_a_run_that_was_told_to_end_resumes_where_it_stopped(
