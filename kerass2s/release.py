@@ -177,10 +177,16 @@ def _figures(exported: Predictor, pairs: list[Pair]) -> dict[str, Any]:
 
 
 def _training(entries: list[dict[str, Any]], recipe: Recipe) -> str:
-    best = best_epoch(entries)
+    best, teacher = best_epoch(entries), recipe.teacher
+    taught = (
+        f" Beside the data it learnt what `{teacher.preset or teacher.recipe}` answers (`{teacher.search}`) for "
+        f"{teacher.sources or 'the training sources'}, none of which is in dev or test."
+        if teacher
+        else ""
+    )
     return (
         f"Trained for {len(entries)} epochs, {hours(entries):.1f} hours on 2 CPU cores that did other work too, seed "
-        f"{recipe.seed}; the weights are those of epoch {best['epoch'] + 1}, the best on validation pairs."
+        f"{recipe.seed}; the weights are those of epoch {best['epoch'] + 1}, the best on validation pairs.{taught}"
     )
 
 

@@ -32,7 +32,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = SentencePieceTokenizer.train([pair.target for pair in PAIRS], "word")
     tiny = {"embedding_size": 8, "units": 12}
     zoo.build("luong2015", source_tokenizer=source, target_tokenizer=target, **tiny).save_to_preset(directory)
-    recipe = recipes.to_dict(recipes.load("dates", [f"config={json.dumps(tiny)}"]))
+    changes = [f"config={json.dumps(tiny)}", "teacher={preset: large, sources: more.txt}"]
+    recipe = recipes.to_dict(recipes.load("dates", changes))
     (directory / RECIPE).write_text(yaml.safe_dump(recipe), encoding="utf-8")
     epochs = [{"epoch": i, "seconds": 2700.0, "val_free_sequence_accuracy": rate} for i, rate in enumerate((0.7, 0.5))]
     (directory / HISTORY).write_text("".join(f"{json.dumps(each)}\n" for each in epochs), encoding="utf-8")
@@ -56,6 +57,7 @@ def test_a_release_has_everything_and_its_card_is_read(run: Path, tmp_path: Path
         "SHA-256",
         "train recipe.yaml --out DIR",
         "in float32",
+        "what `large` answers (`greedy`) for more.txt, none of which is in dev or test",
     ):
         assert said in text
 
