@@ -59,6 +59,11 @@ def run(out: Path, asked: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def results() -> list[dict[str, Any]]:
+    """Returns what is kept."""
+    return json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+
+
 def main() -> int:
     """Trains what is not in the results yet, and prints it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -70,12 +75,11 @@ def main() -> int:
     given = parser.parse_args()
     for pairs in given.pairs or PAIRS:
         asked = {"recipe": given.recipe, "data": given.data, "pairs": pairs, "sets": given.sets}
-        known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-        if any(each | asked == each for each in known):
+        if any(each | asked == each for each in results()):
             continue
         found = run(given.out, asked)
         print(json.dumps(found), flush=True)
-        RESULTS.write_text(json.dumps([*known, found], indent=1) + "\n", encoding="utf-8")
+        RESULTS.write_text(json.dumps([*results(), found], indent=1) + "\n", encoding="utf-8")
     return 0
 
 
