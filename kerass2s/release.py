@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from kerass2s import bundled, datasets, recipes
-from kerass2s.cmudict import one_target_each
 from kerass2s.data import Pair
 from kerass2s.decoding import Search, search_spec
 from kerass2s.errors import ConfigError, ExportError, UserError
@@ -22,7 +21,6 @@ from kerass2s.files import write_bytes
 from kerass2s.presets import load_preset, load_single, save_preset
 from kerass2s.recipes import Recipe
 from kerass2s.recipes.runs import RECIPE, best_epoch, history, hours
-from kerass2s.recipes.settling import settle
 from kerass2s.seq2seq import Seq2Seq
 
 __all__ = ["Card", "Shipped", "release", "shipped", "write_exports"]
@@ -163,7 +161,7 @@ def release(run: Path, out: Path, search: Search, precision: str = FULL) -> dict
     parts, about = datasets.load_split(recipe.data.name), datasets.about(recipe.data.name)
     write_exports(model, out, search, precision)
     figures = {part: _figures(load_predictor(out / "model.onnx"), parts[part]) for part in ("dev", "test")}
-    training, command = _training(history(run), recipe), _command(recipe, parts["train"])
+    training, command = _training(history(run), recipe), _command(recipe)
     Card(out.name, about, figures, search_spec(search), precision, recipe, command, training).write(out, model)
     write_manifest(out)
     report = verify(out)
@@ -190,11 +188,18 @@ def _training(entries: list[dict[str, Any]], recipe: Recipe) -> str:
     )
 
 
-def _command(recipe: Recipe, train: list[Pair]) -> str:
+def _command(recipe: Recipe) -> str:
     """Returns what trains the model again: a bundled recipe by its name, or the card's own."""
-    pairs = one_target_each(train)
-    same = (name for name in recipes.names() if settle(recipes.load(name), pairs)[0] == recipe)
+    trained = recipes.to_dict(recipe)
+    same = (name for name in recipes.names() if _became(recipes.to_dict(recipes.load(name)), trained))
     return f"kerass2s train {next(same, 'recipe.yaml')} --out DIR"
+
+
+def _became(recipe: Any, trained: Any) -> bool:
+    """Tells whether a recipe as it is read can have been settled to another: what it leaves open may be anything."""
+    if isinstance(recipe, dict) and isinstance(trained, dict):
+        return recipe.keys() == trained.keys() and all(_became(recipe[key], trained[key]) for key in recipe)
+    return recipe in (recipes.AUTO, trained)
 
 
 # === Reading cards ===

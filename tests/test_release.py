@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,11 @@ def test_a_preset_of_half_the_bytes_gives_what_it_holds(run: Path, tmp_path: Pat
 def test_the_command_of_a_bundled_recipe_is_its_name():
     from kerass2s.release import _command
 
-    assert _command(recipes.load("dates"), PAIRS) == "kerass2s train dates --out DIR"
+    assert _command(recipes.load("dates")) == "kerass2s train dates --out DIR"
     settled, _ = settle(recipes.load("g2p_en"), PAIRS)
-    assert _command(settled, PAIRS) == "kerass2s train g2p_en --out DIR"
+    assert _command(settled) == "kerass2s train g2p_en --out DIR"
+    changed = replace(settled, seed=settled.seed + 1)
+    assert _command(changed) == "kerass2s train recipe.yaml --out DIR"
 
 
 def test_a_release_is_refused_before_any_work(run: Path, tmp_path: Path):

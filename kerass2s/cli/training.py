@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from kerass2s.data import Pair
-    from kerass2s.recipes import Recipe
+    from kerass2s.recipes import Recipe, TeacherRecipe
     from kerass2s.seq2seq import Seq2Seq
 
 BACKUP, TOKENIZERS = "backup", ("source.spm", "target.spm")
@@ -107,7 +107,8 @@ def train(
     strategy = quiet_tensorflow(lambda: _strategy(distribute))  # the data bring it
     writes = _writes(strategy)
     pairs, dev = build.load_data(chosen)
-    chosen, said = settle(chosen, pairs)
+    asked = build.sources_to_teach(chosen, pairs, dev) if chosen.teacher else []
+    chosen, said = settle(chosen, pairs, len(asked))
     build.check(chosen)
     directory = Path(out)
     if writes:
@@ -117,7 +118,7 @@ def train(
     if chosen.teacher:
         if distribute:
             raise ConfigError(f"A run with a teacher is of one process on one device. Received: {distribute}")
-        pairs = pairs + _taught(directory, chosen, pairs, dev, quiet)
+        pairs = pairs + _taught(directory, chosen.teacher, asked, quiet)
     with strategy.scope():
         model = _model(directory, chosen, pairs, writes)
     _announce(directory, model, len(pairs), len(dev))
@@ -140,19 +141,16 @@ def train(
 # === Teacher ===
 
 
-def _taught(directory: Path, recipe: Recipe, pairs: list[Pair], dev: list[Pair], quiet: bool) -> list[Pair]:
+def _taught(directory: Path, teacher: TeacherRecipe, sources: list[str], quiet: bool) -> list[Pair]:
     """Returns the teacher's outputs as pairs; a teacher that is a recipe is trained before, in a process of its own."""
     from kerass2s.decoding import parse_search
     from kerass2s.presets import load_preset
-    from kerass2s.recipes import build
     from kerass2s.training import distill
 
-    teacher = recipe.teacher
     place: Any = teacher.preset
     if teacher.recipe:
         place = directory / TEACHER
         _train_teacher(teacher.recipe, place, quiet)
-    sources = build.sources_to_teach(recipe, pairs, dev)
     _say(f"{place} is asked for the targets of {len(sources):,} sources")
     found = distill(load_preset(place), sources, parse_search(teacher.search), batch_size=ASKED_AT_ONCE)
     return [pair for pair in found if pair.target]

@@ -43,33 +43,35 @@ LADDER = (
     Rung(2_000, Size(128, 64, 1, 0.4), 16, 5_000),
     Rung(10_000, Size(128, 64, 1, 0.3), 32, 8_000),
     Rung(50_000, Size(192, 96, 1, 0.3), 64, 15_000),
-    Rung(float("inf"), Size(256, 128, 2, 0.3), 256, 13_400),
+    Rung(float("inf"), Size(256, 128, 2, 0.35), 256, 13_400),
 )
 EPOCHS = (4, 100)
 """Fewest and most."""
 
 
-def settle(recipe: Recipe, pairs: Sequence[Pair]) -> tuple[Recipe, list[str]]:
+def settle(recipe: Recipe, pairs: Sequence[Pair], taught: int = 0) -> tuple[Recipe, list[str]]:
     """Returns the recipe with every `auto` replaced, and a sentence for each choice; the same pairs give the same.
 
     Args:
         recipe: with or without `auto`.
         pairs: the training pairs, one target each; at least one.
+        taught: how many more a teacher will add.
     """
     said: list[str] = []
     source = _tokenizer("source", recipe.source_tokenizer, [pair.source for pair in pairs[:LOOKED_AT]], said)
     target = _tokenizer("target", recipe.target_tokenizer, [pair.target for pair in pairs[:LOOKED_AT]], said)
-    rung = next(each for each in LADDER if len(pairs) <= each.pairs)
+    count = len(pairs) + taught
+    rung = next(each for each in LADDER if count <= each.pairs)
     chosen = {key: value for key, value in asdict(rung.size).items() if recipe.config.get(key) == AUTO}
     if chosen:
-        said.append(f"{', '.join(f'{key} {value}' for key, value in chosen.items())}: for {len(pairs):,} pairs")
+        said.append(f"{', '.join(f'{key} {value}' for key, value in chosen.items())}: for {count:,} pairs")
     batching = recipe.batching
     if batching.size == AUTO:
         batching = BatchingRecipe(batching.by, rung.batch)
-        said.append(f"batches of {rung.batch} {batching.by}: for {len(pairs):,} pairs")
+        said.append(f"batches of {rung.batch} {batching.by}: for {count:,} pairs")
     epochs = recipe.epochs
     if epochs == AUTO:
-        epochs = min(max(round(rung.steps * rung.batch / len(pairs)), EPOCHS[0]), EPOCHS[1])
+        epochs = min(max(round(rung.steps * rung.batch / count), EPOCHS[0]), EPOCHS[1])
         said.append(f"{epochs} epochs: about {rung.steps:,} batches of {rung.batch}")
     settled = replace(
         recipe,
