@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from kerass2s.data import Pair
-    from kerass2s.recipes import Recipe, TeacherRecipe
+    from kerass2s.ensemble import Ensemble
+    from kerass2s.recipes import Recipe
     from kerass2s.seq2seq import Seq2Seq
 
 BACKUP, TOKENIZERS = "backup", ("source.spm", "target.spm")
@@ -107,7 +108,7 @@ def train(
     strategy = quiet_tensorflow(lambda: _strategy(distribute))  # the data bring it
     writes = _writes(strategy)
     pairs, dev = build.load_data(chosen)
-    asked = build.sources_to_teach(chosen, pairs, dev) if chosen.teacher else []
+    asked, teacher = _ready_to_teach(chosen, pairs, dev, distribute)
     chosen, said = settle(chosen, pairs, len(asked))
     build.check(chosen)
     directory = Path(out)
@@ -116,9 +117,8 @@ def train(
     for each in said:
         _say(each)
     if chosen.teacher:
-        if distribute:
-            raise ConfigError(f"A run with a teacher is of one process on one device. Received: {distribute}")
-        pairs = pairs + _taught(directory, chosen.teacher, asked, quiet)
+        teacher = teacher or _trained_teacher(chosen.teacher.recipe, directory / TEACHER, quiet)
+        pairs = pairs + _taught(teacher, asked, chosen.teacher.search)
     with strategy.scope():
         model = _model(directory, chosen, pairs, writes)
     _announce(directory, model, len(pairs), len(dev))
@@ -141,23 +141,25 @@ def train(
 # === Teacher ===
 
 
-def _taught(directory: Path, teacher: TeacherRecipe, sources: list[str], quiet: bool) -> list[Pair]:
-    """Returns the teacher's outputs as pairs; a teacher that is a recipe is trained before, in a process of its own."""
-    from kerass2s.decoding import parse_search
+def _ready_to_teach(
+    recipe: Recipe, pairs: list[Pair], dev: list[Pair], distribute: str | None
+) -> tuple[list[str], Seq2Seq | Ensemble | None]:
+    """Returns what the teacher will be asked, and the teacher if it is a preset, before any work is done."""
     from kerass2s.presets import load_preset
-    from kerass2s.training import distill
+    from kerass2s.recipes import build
 
-    place: Any = teacher.preset
-    if teacher.recipe:
-        place = directory / TEACHER
-        _train_teacher(teacher.recipe, place, quiet)
-    _say(f"{place} is asked for the targets of {len(sources):,} sources")
-    found = distill(load_preset(place), sources, parse_search(teacher.search), batch_size=ASKED_AT_ONCE)
-    return [pair for pair in found if pair.target]
+    if recipe.teacher is None:
+        return [], None
+    if distribute:
+        raise ConfigError(f"A run with a teacher is of one process on one device. Received: {distribute}")
+    teacher = load_preset(recipe.teacher.preset) if recipe.teacher.preset else None
+    return build.sources_to_teach(recipe, pairs, dev), teacher
 
 
-def _train_teacher(recipe: str, place: Path, quiet: bool) -> None:
-    """Trains, or goes on with, what the teacher is: its graphs and seeds are no concern of this process."""
+def _trained_teacher(recipe: str, place: Path, quiet: bool) -> Seq2Seq | Ensemble:
+    """Trains what the teacher is, or goes on with it, in a process of its own: its seeds are no concern of this one."""
+    from kerass2s.presets import load_preset
+
     more = ["--quiet"] * quiet + ["--resume"] * (place / RECIPE).is_file()
     command = [sys.executable, "-m", "kerass2s", "train", recipe, "--out", str(place), *more]
     # What it prints is no result of this run.
@@ -165,6 +167,16 @@ def _train_teacher(recipe: str, place: Path, quiet: bool) -> None:
         raise TrainingError(
             f"The teacher was not trained; the same command with --resume goes on. Received: exit code {code}"
         )
+    return load_preset(place)
+
+
+def _taught(teacher: Seq2Seq | Ensemble, sources: list[str], search: str) -> list[Pair]:
+    """Returns the teacher's outputs as pairs, but for empty ones."""
+    from kerass2s.decoding import parse_search
+    from kerass2s.training import distill
+
+    _say(f"the teacher is asked for the targets of {len(sources):,} sources")
+    return [pair for pair in distill(teacher, sources, parse_search(search), batch_size=ASKED_AT_ONCE) if pair.target]
 
 
 # === Several devices ===

@@ -65,7 +65,7 @@ target_tokenizer: {{kind: word}}
 batching: {{size: 4}}
 data: {{train: {home / "pairs.tsv"}, dev: {home / "pairs.tsv"}}}
 learning_rate: 0.03
-epochs: 20
+epochs: 8
 """,
         encoding="utf-8",
     )
@@ -80,12 +80,14 @@ epochs: 20
     again = run("train", *arguments, "--set=epochs=2", taught, "--resume")  # the teacher has no epoch to go
     assert again.exit_code == 0, again.output
     assert (tmp_path / "run" / "teacher" / "config.json").read_bytes() == made
-    preset = f"--set=teacher={{preset: {tmp_path / 'run' / 'teacher'}}}"
     arguments[2] = tmp_path / "another"
-    assert run("train", *arguments, "--set=epochs=1", preset).exit_code == 0
-    refused = run("train", *arguments, preset, "--distribute", "mirrored", "--resume")
-    assert refused.exit_code == 2
-    assert "with a teacher is of one process" in refused.stderr
+    preset = f"--set=teacher={{preset: {tmp_path / 'run' / 'teacher'}}}"
+    missing = f"--set=teacher={{preset: {tmp_path / 'nowhere'}}}"
+    for wrong, said in (([preset, "--distribute", "mirrored"], "is of one process"), ([missing], "nowhere")):
+        refused = run("train", *arguments, *wrong)
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+    assert not (tmp_path / "another").exists()
 
 
 def test_a_run_that_was_told_to_end_resumes_where_it_stopped(
