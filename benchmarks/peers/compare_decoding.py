@@ -105,7 +105,7 @@ def machine(
         steps = min(max(map(len, answers[part])) + 1, task["limit"])
         work += decoding(model, len(lengths[part]), int(lengths[part].max()), steps, width)
     held = 4 * model.step_weights() / 2**20
-    return [Side("matmul", "matmul.py"), Side("memory", "memory.py", ("--mib", f"{held:.2f}"))], work
+    return [Side("matmul", "matmul.py", ()), Side("memory", "memory.py", ("--mib", f"{held:.2f}"))], work
 
 
 def compare(name: str, directory: Path, batch: int, width: int, options: argparse.Namespace) -> dict[str, Any]:
