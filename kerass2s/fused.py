@@ -52,10 +52,12 @@ class _LSTMGates:
 
     @staticmethod
     def forward(projected: tf.Tensor, recurrent: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tuple[Any, ...]:
-        i, f, g, o = tf.split(projected + recurrent, 4, axis=1)
-        i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+        # sigmoid(x) = (tanh(x / 2) + 1) / 2: one tanh for all four, which XLA makes one loop of, without a concat.
+        sigmoid = tf.repeat(tf.constant([0.5, 0.5, 0.0, 0.5]), h.shape[-1])
+        kept = (1 - sigmoid) * tf.tanh((1 - sigmoid) * (projected + recurrent)) + sigmoid
+        i, f, g, o = tf.split(kept, 4, axis=1)
         c = f * c + i * g
-        return tf.concat([i, f, g, o], 1), o * tf.tanh(c), c
+        return kept, o * tf.tanh(c), c
 
     @staticmethod
     def backward(kept: tf.Tensor, h: tf.Tensor, c: tf.Tensor, dh: tf.Tensor, dc: tf.Tensor) -> tuple[Any, ...]:
@@ -103,21 +105,28 @@ class _GRUGates:
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _open_gates(gates: Any, kind: tf.DType, *given: tf.Tensor) -> list[tf.Tensor]:
-    """Return what `gates.forward` gives, in the layer's own dtype."""
-    return [tf.cast(each, kind) for each in gates.forward(*_wide(*given))]
+def _open_gates(gates: Any, sums: Any, states: Any, real: tf.Tensor | None) -> list[tf.Tensor]:
+    """Return what `gates.forward` gives, in the layer's own dtype; the states as they were where not `real [B, 1]`."""
+    before = _wide(*states)
+    kept, *after = gates.forward(*_wide(*sums), *before)
+    if real is not None:
+        after = [tf.where(real, new, old) for new, old in zip(after, before, strict=True)]
+    return [tf.cast(each, states[0].dtype) for each in (kept, *after)]
 
 
 @functools.partial(tf.function, jit_compile=True, autograph=False)
-def _close_gates(gates: Any, kept: Any, arriving: tf.Tensor, dstates: Any, real: tf.Tensor | None) -> list[tf.Tensor]:
-    """Return what `gates.backward` gives where `real [B, 1]`, the first of it in the layer's own dtype."""
-    dstates = [dstates[0] + tf.cast(arriving, tf.float32), *dstates[1:]]
+def _close_gates(gates: Any, kept: Any, arriving: Any, dstates: Any, real: tf.Tensor | None) -> list[tf.Tensor]:
+    """Return what `gates.backward` gives where `real [B, 1]`, the first of it in the layer's own dtype.
+
+    What arrives at h in that dtype, of the output and through the recurrence, is added to its gradient.
+    """
+    dstates = [sum(_wide(*arriving), dstates[0]), *dstates[1:]]
     dsums, *before = gates.backward(*_wide(*kept), *dstates)
     if real is not None:
         share = tf.cast(real, tf.float32)
         dsums *= share
         before = [old + share * (new - old) for new, old in zip(before, dstates, strict=True)]
-    return [tf.cast(dsums, arriving.dtype), *before]
+    return [tf.cast(dsums, arriving[0].dtype), *before]
 
 
 # === Loop ===
@@ -136,8 +145,8 @@ def run_layer(gates: Any, inputs: tf.Tensor, states: list[tf.Tensor], weights: _
         outputs, last, kept = _forward(gates, inputs, states, weights, mask)
 
         def gradient(doutputs: tf.Tensor, *dlast: tf.Tensor) -> list[tf.Tensor]:
-            dgates, dstates = _backward(gates, doutputs, dlast, weights, kept, mask)
             before = tf.concat([states[0][tf.newaxis], outputs[:-1]], 0)
+            dgates, dstates = _backward(gates, doutputs, dlast, weights, kept, before, mask)
             dinputs, dweights = _finish(gates, dgates, inputs, before, weights)
             return [dinputs, *dstates, *dweights]
 
@@ -147,21 +156,22 @@ def run_layer(gates: Any, inputs: tf.Tensor, states: list[tf.Tensor], weights: _
 
 
 def _forward(gates: Any, inputs: Any, states: Any, weights: _Weights, mask: Any) -> tuple[Any, ...]:
-    """Return outputs [T, B, U], last states, and what the backward loop reads: arrays of gates and of states before."""
+    """Return outputs [T, B, U], last states, and what the backward loop reads: arrays of gates and of states before.
+
+    Not of h before, which the outputs tell.
+    """
     length, kind = tf.shape(inputs)[0], inputs.dtype
     projected = tf.nn.bias_add(tf.matmul(_rows(inputs), weights.kernel), weights.bias)
-    projected = _array(kind, length).unstack(tf.reshape(projected, [length, -1, projected.shape[-1]]))
-    real = None if mask is None else _array(tf.bool, length).unstack(mask)
+    projected = tf.reshape(projected, [length, -1, projected.shape[-1]])
 
     def step(t: tf.Tensor, before: Any, outputs: Any, kept: Any) -> tuple[Any, ...]:
-        one, *after = _open_gates(gates, kind, projected.read(t), weights.add(before[0]), *before)
-        if real is not None:
-            after = [tf.where(real.read(t), new, old) for new, old in zip(after, before, strict=True)]
-        remembered = (one, *before)
+        sums = projected[t], weights.add(before[0])
+        one, *after = _open_gates(gates, sums, before, None if mask is None else mask[t])
+        remembered = (one, *before[1:])
         kept = tuple(array.write(t, each) for array, each in zip(kept, remembered, strict=True))
         return t + 1, tuple(after), outputs.write(t, after[0]), kept
 
-    arrays = tuple(_array(kind, length) for _ in range(1 + len(states)))
+    arrays = tuple(_array(kind, length) for _ in states)
     begin = (tf.constant(0), tuple(states), _array(kind, length), arrays)
     _, last, outputs, kept = tf.while_loop(lambda t, *_: t < length, step, begin, _any_batch(begin))
     outputs = outputs.stack()
@@ -171,22 +181,26 @@ def _forward(gates: Any, inputs: Any, states: Any, weights: _Weights, mask: Any)
     return outputs, list(last), kept
 
 
-def _backward(gates: Any, doutputs: Any, dlast: Any, weights: _Weights, kept: Any, mask: Any) -> tuple[Any, ...]:
-    """Return the gradients at the gates' sums, [T, B, G U] as `gates.backward` has them, and at the first states."""
+def _backward(
+    gates: Any, doutputs: Any, dlast: Any, weights: _Weights, kept: Any, before: tf.Tensor, mask: Any
+) -> tuple[Any, ...]:
+    """Return the gradients at the gates' sums, [T, B, G U] as `gates.backward` has them, and at the first states.
+
+    `before [T, B, U]` is h_{t-1}.
+    """
     length, kind = tf.shape(doutputs)[0], doutputs.dtype
-    arriving = _array(kind, length).unstack(doutputs)
-    real = None if mask is None else _array(tf.bool, length).unstack(mask)
     turned = tf.transpose(weights.recurrent_kernel)
 
-    def step(t: tf.Tensor, dstates: Any, dgates: Any) -> tuple[Any, ...]:
-        here = None if real is None else real.read(t)
-        read = tuple(array.read(t) for array in kept)
-        dsums, *before = _close_gates(gates, read, arriving.read(t), dstates, here)
-        before[0] += tf.cast(tf.matmul(gates.recurrent(dsums), turned), tf.float32)
-        return t - 1, tuple(before), dgates.write(t, dsums)
+    def step(t: tf.Tensor, returning: tf.Tensor, dstates: Any, dgates: Any) -> tuple[Any, ...]:
+        one, *states = (array.read(t) for array in kept)
+        real = None if mask is None else mask[t]
+        dsums, *earlier = _close_gates(gates, (one, before[t], *states), (doutputs[t], returning), dstates, real)
+        return t - 1, tf.matmul(gates.recurrent(dsums), turned), tuple(earlier), dgates.write(t, dsums)
 
-    begin = (length - 1, tuple(_wide(*dlast)), _array(kind, length))
-    _, dstates, dgates = tf.while_loop(lambda t, *_: t >= 0, step, begin, _any_batch(begin))
+    dh, *others = dlast
+    begin = (length - 1, dh, (tf.zeros_like(dh, tf.float32), *_wide(*others)), _array(kind, length))
+    _, returning, dstates, dgates = tf.while_loop(lambda t, *_: t >= 0, step, begin, _any_batch(begin))
+    dstates = [dstates[0] + tf.cast(returning, tf.float32), *dstates[1:]]
     return dgates.stack(), [tf.cast(each, kind) for each in dstates]
 
 
@@ -250,7 +264,8 @@ class _Fused:
         if mask is not None:
             mask = tf.transpose(tf.nest.flatten(mask)[0])[:, :, tf.newaxis]
         if self.go_backwards:
-            inputs, mask = inputs[::-1], None if mask is None else mask[::-1]
+            # Not [::-1], whose gradient is slow.
+            inputs, mask = tf.reverse(inputs, [0]), None if mask is None else tf.reverse(mask, [0])
         outputs, *last = run_layer(self.gates, inputs, states, weights, mask)
         if mask is not None:
             # At padding Keras repeats the last real output, and has zeros where there is none or it is asked for them.

@@ -31,6 +31,10 @@ from kerass2s.training.standing import Position
 
 __all__ = ["Seq2Seq"]
 
+COMPILED = 8_000_000
+"""Up to how many numbers of a weight an update is compiled: XLA writes what is new beside what is old, and memory of
+more than 32 MB is fetched from the system, and filled with zeros, for each update."""
+
 
 @keras.saving.register_keras_serializable("kerass2s")
 class Seq2Seq(Inference, keras.Model):
@@ -130,8 +134,23 @@ class Seq2Seq(Inference, keras.Model):
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_weights)
         dense = [None if each is None else tf.convert_to_tensor(each) for each in gradients]
-        self.optimizer.apply_gradients(zip(summed(dense), self.trainable_weights, strict=True))
+        self._update(summed(dense))
         return {**self._measure(inputs, labels, outputs, weights, loss), **shown}
+
+    def _update(self, gradients: list[Any]) -> None:
+        """Let the optimizer use the gradients; where fused by a program that XLA makes, not some dozen ops a weight."""
+
+        def update(*gradients: Any) -> None:
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+
+        if self._updates_compiled():
+            update = tf.function(update, jit_compile=True, autograph=False)
+        update(*gradients)
+
+    def _updates_compiled(self) -> bool:
+        small = all(weight.shape.num_elements() <= COMPILED for weight in self.trainable_weights)
+        one = self.distribute_strategy.num_replicas_in_sync == 1
+        return self.fused and small and one and tf.inside_function() and not tf.config.list_logical_devices("GPU")
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Score a batch, teacher forced, and return the metrics."""
@@ -168,10 +187,11 @@ class Seq2Seq(Inference, keras.Model):
             weighted_metrics: None for those of the targets: token accuracy, sequence accuracy and perplexity for
                 tokens, the mean absolute error for vectors, padding left out.
             jit_compile: off by default: on a CPU it costs more than it brings.
-            fused: train the recurrent layers by a time loop of our own, and project to the vocabulary and take the
-                cross-entropy in one, without the logits [B, T, V], each where it can stand in for what Keras does; see
-                `kerass2s.fused`, `kerass2s.projection` and docs/performance.md. The numbers are the same but for
-                rounding; with a policy of bfloat16 the logits, too, are computed in that.
+            fused: train the recurrent layers by a time loop of our own, project to the vocabulary and take the
+                cross-entropy in one, without the logits [B, T, V], and let XLA compile the optimizer's update, each
+                where it can stand in for what Keras does; see `kerass2s.fused`, `kerass2s.projection` and
+                docs/performance.md. The numbers are the same but for rounding; with a policy of bfloat16 the logits,
+                too, are computed in that.
             **options: `run_eagerly`, `steps_per_execution`, … of `keras.Model.compile`.
 
         Raises:

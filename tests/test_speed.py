@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import runpy
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,19 @@ def regression() -> dict[str, Any]:
 
 
 @pytest.fixture
-def schedule(monkeypatch: pytest.MonkeyPatch) -> Any:
+def peers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Imports a module of the benchmarks with peers, for one test."""
     monkeypatch.syspath_prepend(str(BENCHMARKS / "peers"))
-    import schedule
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in ("schedule", "work"):
+        if name not in before:
+            sys.modules.pop(name, None)
 
-    yield schedule
-    del sys.modules["schedule"]
+
+@pytest.fixture
+def schedule(peers: Callable[[str], Any]) -> Any:
+    return peers("schedule")
 
 
 def test_a_slowdown_of_30_percent_turns_up_and_a_busy_moment_does_not(regression: dict[str, Any]) -> None:
@@ -86,3 +95,50 @@ def test_a_side_that_fails_is_named(schedule: Any, tmp_path: Path) -> None:
     (tmp_path / "side.py").write_text("raise SystemExit(3)", "utf-8")
     with pytest.raises(SystemExit, match="broken ended with 3"):
         schedule.start(schedule.Side("broken", str(tmp_path / "side.py"), ()), 1)
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_operations_of_a_training_step_are_those_of_its_tokens(peers: Callable[[str], Any], attention: bool) -> None:
+    work = peers("work")
+    model = work.Model(8000, 8000, 256, 512, attention, both_ways=False, bridge=False)
+    step = work.training_step(model, 128, 30, 30, 128 * 30, 4)
+    token = 2 * (2 * 4 * 512 * (256 + 512)) + 2 * 512 * 8000  # both layers, and the projection
+    if attention:
+        token += 2 * 512 * 512 + 4 * 30 * 512 + 4 * 512 * 512  # a key, scores and context, the combination
+    assert step.flop == 3 * token * 128 * 30
+
+
+def test_bytes_are_what_ops_read_and_write(peers: Callable[[str], Any]) -> None:
+    work = peers("work")
+    assert work.matmul(2, 3, 5, 4, times=7) == work.Work(7 * 60, 7 * 4 * (6 + 15 + 10))
+    model = work.Model(10, 20, 4, 8, attention=True, both_ways=True, bridge=True)
+    layer = (4 + 8) * 32
+    assert model.step_weights() == layer + (16 + 8) * 8 + 8 * 20
+    assert model.weights() == (10 + 20) * 4 + 2 * layer + 16 * 8 + 32 * 16 + model.step_weights()
+    short, long = (work.decoding(model, 1, 6, steps, 1) for steps in (1, 2))
+    one = long.moved - short.moved
+    assert 4 * model.step_weights() < one < 4 * 3 * model.step_weights()
+    assert work.decoding(model, 1, 6, 3, 1).moved == pytest.approx(long.moved + one)
+    wide, narrow = (work.training_step(model, 2, 6, 5, 10, size) for size in (4, 2))
+    assert wide.flop == narrow.flop
+    adam = 28 * model.weights()
+    assert narrow.moved - adam - 6 * model.weights() == pytest.approx((wide.moved - adam) / 2)
+
+
+def test_the_share_of_a_limit_is_of_the_rate_that_was_found(peers: Callable[[str], Any]) -> None:
+    work = peers("work")
+    limits = work.Limits(flop_rate=100e9, bandwidth=10e9)
+    much = work.Work(flop=50e9, moved=1e9)
+    assert limits.shown(much)["bound"] == "matmul"
+    assert limits.shown(work.Work(1e9, 1e9))["bound"] == "memory"
+    assert limits.reached(much, 1.0) == {"of_matmul_rate": 0.5, "of_memory_rate": 0.1}
+    assert "bound by matmul" in work.told(limits.shown(much))
+
+
+def test_the_bandwidth_is_of_as_much_memory_as_is_asked_for(schedule: Any) -> None:
+    side = schedule.Side("memory", str(BENCHMARKS / "peers" / "memory.py"), ("--mib", "0.5"))
+    running = schedule.start(side, 1)
+    schedule.take_turns([running], 2, 1)
+    assert 0.5e9 < running.shown["moved"] < 0.6e9
+    assert running.median("processor") > 0
+    running.close()

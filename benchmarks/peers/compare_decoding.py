@@ -12,6 +12,9 @@ their median and quartiles.
 Joey NMT's own greedy and beam search run over its model of the same sizes, with random weights, and write as many
 tokens for each source as ours do on average. For pronunciations there is `g2p_en` of PyPI too, the model that users
 install for it: another model, in NumPy, one word at a time.
+
+Two sides are a matmul of large matrices and a sum of arrays as large as the weights of a decoder's step: the rates that
+they reach are what the machine can do at that moment, and `work.py` counts what the answers take.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from schedule import HERE, PEERS, ROOT, Running, Side, jemalloc, keep, ratio, start, take_turns
+from work import Limits, Model, Work, decoding, told
 
 RESULTS = ROOT / "docs" / "decoding_against_pytorch.json"
 TASKS: dict[str, dict[str, Any]] = {
@@ -87,6 +92,22 @@ def check_answers(running: list[Running]) -> dict[str, float]:
     return shares
 
 
+def machine(
+    task: dict[str, Any], directory: Path, batch: int, width: int, answers: list[list[int]]
+) -> tuple[list[Side], Work]:
+    """Names the two sides of the machine, and counts what all answers take; of what our side wrote."""
+    with np.load(directory / "weights.npz") as kept:
+        model = Model.of(task, list(kept.values()))
+    with np.load(directory / "sources.npz") as kept:
+        lengths, work = kept["lengths"], Work()
+    for begin in range(0, len(lengths), batch):
+        part = slice(begin, begin + batch)
+        steps = min(max(map(len, answers[part])) + 1, task["limit"])
+        work += decoding(model, len(lengths[part]), int(lengths[part].max()), steps, width)
+    held = 4 * model.step_weights() / 2**20
+    return [Side("matmul", "matmul.py", ()), Side("memory", "memory.py", ("--mib", f"{held:.2f}"))], work
+
+
 def compare(name: str, directory: Path, batch: int, width: int, options: argparse.Namespace) -> dict[str, Any]:
     """Lets the sides of a case take turns and returns what came of it."""
     ours, *others = sides(name, directory, batch, width, options)
@@ -96,7 +117,10 @@ def compare(name: str, directory: Path, batch: int, width: int, options: argpars
     others.append(Side(OTHER, "joeynmt_decoding.py", (str(directory), *steps), str(options.peers)))
     running += [start(side, options.threads) for side in others]
     shares = check_answers(running)
-    take_turns(running, options.rounds, 1)
+    limit_sides, work = machine(TASKS[name], directory, batch, width, running[0].shown["shown"])
+    matmul, memory = (start(side, options.threads) for side in limit_sides)
+    take_turns([*running, matmul, memory], options.rounds, 1)
+    limits = Limits.of(matmul, memory, options.clock)
     sentences, found = TASKS[name]["sentences"], {}
     for each in running:
         found[each.side.name] = {
@@ -106,8 +130,11 @@ def compare(name: str, directory: Path, batch: int, width: int, options: argpars
             "same_answers": shares[each.side.name],
             "onnx_is_faster": ratio(running[0], each, options.clock),
         }
+        if each.side.name not in INEXACT:
+            found[each.side.name] |= limits.reached(work, each.median(options.clock))
+    for each in [*running, matmul, memory]:
         each.close()
-    return found
+    return {**limits.shown(work * (batch / sentences)), "sides": found}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -132,19 +159,23 @@ def main(arguments: list[str] | None = None) -> int:
                 options.threads = threads
                 case = f"{name}, {'greedy' if width == 1 else f'beam {width}'}, batch {batch}, threads {threads}"
                 run = compare(name, Path(folder), batch, width, options)
-                keep(options.results, case, options, {"sides": run})
+                keep(options.results, case, options, run)
                 show(case, run)
     return 0
 
 
 def show(case: str, run: dict[str, Any]) -> None:
     """Prints one case."""
-    print(f"\n{case}", flush=True)
-    for side, figures in run.items():
+    print(f"\n{case}; {told(run)}", flush=True)
+    for side, figures in run["sides"].items():
         spread = "{ratio:.2f} ({low:.2f} to {high:.2f})".format(**figures["onnx_is_faster"])
+        reached = ""
+        if "of_matmul_rate" in figures:
+            shares = "{of_matmul_rate:.0%} of the matmul rate, {of_memory_rate:.0%} of the bandwidth, "
+            reached = shares.format(**figures)
         print(
             f"  {side:18} {figures['sentences_per_second']:8} sources/s, {figures['same_answers']:.0%} the same, "
-            f"ONNX is {spread} times as fast",
+            f"{reached}ONNX is {spread} times as fast",
             flush=True,
         )
 

@@ -7,8 +7,9 @@ Every side is a process of its own, in its own environment: ours fused (`compile
 what an expert would use (`nn.LSTM`, packed rows where they differ, autocast, fused Adam), and both with jemalloc
 preloaded where Debian's libjemalloc2 is installed. The losses of the first three steps are compared before anything is
 timed. With attention there is Joey NMT too, over its own model of the same sizes. Then the sides take turns, and the
-ratio of each round is one figure; shown are their median and quartiles. One side is a matmul of large matrices: the
-rate that it reaches is what the machine can do at that moment.
+ratio of each round is one figure; shown are their median and quartiles. Two sides are a matmul of large matrices and a
+sum of large arrays: the rates that they reach are what the machine can do at that moment, and `work.py` counts what a
+step has to compute and to move.
 
 The wall clock counts what other programs take from this one; on a machine that is not idle read the time of the
 processor (`--clock processor --threads 1`). The peak of memory is what a step adds to the model and its optimizer.
@@ -24,7 +25,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from schedule import PEERS, ROOT, Running, Side, jemalloc, keep, ratio, start, take_turns
+from work import SIZES, Limits, Model, Work, told, training_step
 
 RESULTS = ROOT / "docs" / "training_against_pytorch.json"
 PRECISIONS = ("float32", "bfloat16")
@@ -65,14 +68,8 @@ TASKS: dict[str, dict[str, Any]] = {
 """Batches of full rows of random ids, or of words and their pronunciations as `fit` puts them together."""
 
 
-def operations(task: dict[str, Any]) -> float:
-    """Counts the floating-point operations of one training step in its matmuls; full rows only."""
-    config, length = task["config"], task["length"]
-    units, width = config["units"], config["embedding_size"]
-    token = 2 * (2 * 4 * units * (width + units)) + 2 * units * task["vocabulary"]
-    if task["attention"]:
-        token += 2 * units * units + 4 * length * units + 4 * units * units
-    return 3 * token * task["batch"] * length  # forward, and twice that for the two gradients of each
+MACHINE = ("matmul", "memory")
+"""The sides that tell what the machine can do."""
 
 
 def sides(directory: Path, task: dict[str, Any], precision: str, peers: Path, preload: str | None) -> list[Side]:
@@ -90,7 +87,25 @@ def sides(directory: Path, task: dict[str, Any], precision: str, peers: Path, pr
         ]
     if task["attention"]:
         found.append(Side(OTHER, "joeynmt_training.py", given, str(peers)))
-    return [*found, Side("matmul", "matmul.py", ("--precision", precision))]
+    return found
+
+
+def machine(directory: Path, task: dict[str, Any], precision: str) -> tuple[list[Side], Work]:
+    """Names the two sides of the machine, and counts a mean step; of what our side wrote."""
+    with np.load(directory / "weights.npz") as kept:
+        model = Model.of(task, list(kept.values()))
+    work, count = Work(), 0
+    with np.load(directory / "batches.npz") as kept:
+        while f"labels_{count}" in kept:
+            (batch, source), labels = kept[f"source_ids_{count}"].shape, kept[f"labels_{count}"]
+            work += training_step(model, batch, source, labels.shape[1], int((labels != 0).sum()), SIZES[precision])
+            count += 1
+    held = 16 * model.weights() / 2**20  # weights, their gradients and two means
+    sides = [
+        Side("matmul", "matmul.py", ("--precision", precision)),
+        Side("memory", "memory.py", ("--mib", f"{held:.1f}")),
+    ]
+    return sides, work * (1 / count)
 
 
 def compare(name: str, precision: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -101,9 +116,13 @@ def compare(name: str, precision: str, options: argparse.Namespace) -> dict[str,
         (directory / "task.json").write_text(json.dumps(task), "utf-8")
         all_sides = sides(directory, task, precision, options.peers, options.preload)
         running = [start(side, options.threads) for side in all_sides]
-        check_losses([each for each in running[:-1] if each.side.name != OTHER], CLOSE[precision])
-        take_turns(running, options.rounds, {each.side.name: options.steps for each in running} | {"matmul": 4})
-        found = report(task, running, options.clock)
+        check_losses([each for each in running if each.side.name != OTHER], CLOSE[precision])
+        limits, work = machine(directory, task, precision)
+        running += [start(side, options.threads) for side in limits]
+        take_turns(
+            running, options.rounds, {each.side.name: options.steps for each in running} | dict.fromkeys(MACHINE, 4)
+        )
+        found = report(work, running, options.clock)
         for each in running:
             each.close()
     return found
@@ -116,11 +135,11 @@ def check_losses(running: list[Running], close: float) -> None:
         raise SystemExit(f"All sides must compute the same. Received: losses {[first, *others]}")
 
 
-def report(task: dict[str, Any], running: list[Running], clock: str) -> dict[str, Any]:
+def report(work: Work, running: list[Running], clock: str) -> dict[str, Any]:
     """Sums up the turns: seconds, tokens a second, memory, ratios to the fused side and to the machine."""
-    ours, matmul, found = running[0], running[-1], {}
-    rate = matmul.shown["flop"] / matmul.median(clock)
-    for each in running[:-1]:
+    *running, matmul, memory = running
+    ours, limits, found = running[0], Limits.of(matmul, memory, clock), {}
+    for each in running:
         found[each.side.name] = {
             "version": each.shown["version"],
             "wall_seconds": round(each.median("wall"), 4),
@@ -128,11 +147,9 @@ def report(task: dict[str, Any], running: list[Running], clock: str) -> dict[str
             "target_tokens_per_second": round(each.shown["tokens"] / each.median(clock)),
             "step_mib": round(each.turns[-1]["peak_mib"] - each.shown["held_mib"]),
             "fused_is_faster": ratio(ours, each, clock),
+            **limits.reached(work, each.median(clock)),
         }
-        if task["vocabulary"]:
-            reached = operations(task) / each.median(clock)
-            found[each.side.name]["of_matmul_rate"] = round(reached / rate, 3)
-    return {"matmul_gflops": round(rate / 1e9), "losses": ours.shown["shown"], "sides": found}
+    return {**limits.shown(work), "losses": ours.shown["shown"], "sides": found}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -152,12 +169,13 @@ def main(arguments: list[str] | None = None) -> int:
         for precision in options.precision or PRECISIONS:
             run = compare(name, precision, options)
             keep(options.results, f"{name}, {precision}", options, run)
-            print(f"\n{name}, {precision}; matmul {run['matmul_gflops']} GFLOP/s", flush=True)
+            print(f"\n{name}, {precision}; {told(run)}", flush=True)
             for side, figures in run["sides"].items():
                 spread = "{ratio:.2f} ({low:.2f} to {high:.2f})".format(**figures["fused_is_faster"])
                 print(
                     f"  {side:18} {figures['target_tokens_per_second']:7} tokens/s, a step adds {figures['step_mib']} "
-                    f"MiB, {figures.get('of_matmul_rate', '-')} of the matmul rate, fused is {spread} times as fast",
+                    f"MiB, {figures['of_matmul_rate']:.0%} of the matmul rate, {figures['of_memory_rate']:.0%} of the "
+                    f"bandwidth, fused is {spread} times as fast",
                     flush=True,
                 )
     return 0

@@ -18,8 +18,9 @@ import torch
 from joeynmt.batch import Batch
 from joeynmt.model import Model, build_model
 from joeynmt.vocabulary import Vocabulary
-from torch_training import asked, vocabularies
+from torch_training import asked
 from turns import held_mib, serve
+from work import vocabularies
 
 UNKNOWN, PAD, START, END = range(4)
 """Its order of the special ids; the other sides have the padding first."""

@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from turns import held_mib, serve
+from work import vocabularies
 
 
 class Translator(nn.Module):
@@ -154,11 +155,6 @@ def make_model(task: dict[str, Any], arrays: list[np.ndarray]) -> Translator:
     )
     load(model, arrays)
     return model
-
-
-def vocabularies(task: dict[str, Any], arrays: list[np.ndarray]) -> tuple[int, int]:
-    """Returns the sizes of the vocabularies of sources and targets, of the other side's weights."""
-    return len(arrays[0]), len(arrays[4 + 3 * bool(task["config"].get("bidirectional"))])
 
 
 if __name__ == "__main__":

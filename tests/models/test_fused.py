@@ -69,10 +69,10 @@ def tokenizers() -> dict[str, SentencePieceTokenizer]:
     }
 
 
-def fitted(tokenizers: dict[str, SentencePieceTokenizer], **options) -> kerass2s.Seq2Seq:
+def fitted(tokenizers: dict[str, SentencePieceTokenizer], optimizer=None, **options) -> kerass2s.Seq2Seq:
     keras.utils.set_random_seed(3)
     model = zoo.build("luong2015", preset="tiny", **tokenizers)
-    model.compile(keras.optimizers.SGD(0.5), **options)
+    model.compile(optimizer or keras.optimizers.SGD(0.5), **options)
     model.fit(PAIRS, epochs=3, verbose=0)
     return model
 
@@ -85,6 +85,39 @@ def test_a_model_trains_to_the_same_weights_with_and_without(tokenizers, tmp_pat
     reloaded = keras.models.load_model(tmp_path / "quick.keras")
     assert reloaded.fused and not plain.fused
     assert all(layer.fused for layer in reloaded._flatten_layers() if isinstance(layer, fused.LSTM))
+
+
+OPTIMIZERS = {
+    "schedule": lambda: keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.01, 1, 0.5), epsilon=1e-3),
+    "clipped": lambda: keras.optimizers.AdamW(0.01, global_clipnorm=0.1, epsilon=1e-3),
+    "averaged": lambda: keras.optimizers.SGD(0.5, use_ema=True, ema_overwrite_frequency=2),
+    "accumulated": lambda: keras.optimizers.SGD(0.5, gradient_accumulation_steps=2),
+    "scaled": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.5)),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_compiled_update_is_that_of_the_optimizer(name, tokenizers, monkeypatch):
+    compiled = []
+    asked = kerass2s.Seq2Seq._updates_compiled
+    monkeypatch.setattr(
+        kerass2s.Seq2Seq, "_updates_compiled", lambda self: compiled.append(asked(self)) or compiled[-1]
+    )
+    quick, plain = fitted(tokenizers, OPTIMIZERS[name](), fused=True), fitted(tokenizers, OPTIMIZERS[name]())
+    assert compiled and compiled[0] and not compiled[-1]
+    for one, other in zip(quick.optimizer.variables, plain.optimizer.variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5, err_msg=one.path)
+    for one, other in zip(quick.weights, plain.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5, err_msg=one.path)
+
+
+def test_updates_of_large_weights_and_eager_ones_are_not_compiled(tokenizers, monkeypatch):
+    model = fitted(tokenizers, fused=True, run_eagerly=True)
+    assert not model._updates_compiled()
+    traced = tf.function(lambda: tf.constant(model._updates_compiled()), autograph=False)
+    assert traced()
+    monkeypatch.setattr("kerass2s.seq2seq.COMPILED", 10)
+    assert not tf.function(lambda: tf.constant(model._updates_compiled()), autograph=False)()
 
 
 def test_weights_of_kerass_own_layers_load_into_these_and_back(tmp_path):
