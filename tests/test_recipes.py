@@ -174,14 +174,6 @@ def test_a_teacher_is_asked_nothing_that_a_part_has(file: Path, tmp_path: Path, 
     assert build.sources_to_teach(recipes.load(file, changes), train, dev) == ["gnu"]
 
 
-def test_names_of_the_census_are_sources():
-    names = datasets.load_sources("census_names")
-    assert names[:2] == ["SMITH", "JOHNSON"]
-    assert len(names) == len(set(names)) > 90_000
-    with pytest.raises(ConfigError, match="sources must be one of census_names. Received: 'names'"):
-        datasets.load_sources("names")
-
-
 def test_a_recipe_builds_the_same_model_twice(file: Path):
     recipe = recipes.load(file, ["config.units=4", "config.embedding_size=4", "seed=7"])
     pairs = [Pair("cat", "K AE T"), Pair("act", "AE K T")]

@@ -71,8 +71,8 @@ class DataRecipe:
 class TeacherRecipe:
     """A model whose outputs are learnt beside the data: a trained one, `preset`, or `recipe`, which is trained first.
 
-    It is asked by `search` for the targets of `sources`, a name of `datasets.SOURCES` or a file, but of none that is in
-    train, dev or test, in any case of letters; without `sources`, for those of the training sources.
+    It is asked by `search` for the targets of `sources`, a file with one a line, but of none that is in train, dev or
+    test, in any case of letters; without `sources`, for those of the training sources.
     """
 
     preset: str | None = None

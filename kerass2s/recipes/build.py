@@ -79,15 +79,14 @@ def sources_to_teach(recipe: Recipe, train: Sequence[Pair], dev: Sequence[Pair])
     """Returns what the recipe's teacher is asked, each once: the training sources, or others that no part has.
 
     Raises:
-        DataError: a file, or the package of a bundled name, that is missing or broken.
+        DataError: a file that is missing or broken.
     """
     asked = recipe.teacher.sources
     if asked is None:
         return list(dict.fromkeys(pair.source for pair in train))
-    found = datasets.load_sources(asked) if asked in datasets.SOURCES else read_sources(asked)
     test = datasets.load_split(recipe.data.name)["test"] if recipe.data.name else []
     known = {pair.source.casefold() for pair in (*train, *dev, *test)}
-    return [source for source in dict.fromkeys(found) if source and source.casefold() not in known]
+    return [source for source in dict.fromkeys(read_sources(asked)) if source and source.casefold() not in known]
 
 
 def check(recipe: Recipe) -> None:
