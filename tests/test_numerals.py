@@ -27,11 +27,6 @@ def _asks(pair: tuple[str, ...]) -> bool:
     return pair[0].split()[-1].isdigit()
 
 
-def test_the_first_pairs_of_a_part_have_numbers_of_every_length():
-    first = numerals.load_split(2000)["train"][:300]
-    assert {len(pair.source.split()[1] if _asks(pair) else pair.target) for pair in first} == set(range(1, 7))
-
-
 def test_a_text_means_one_number():
     texts: dict[str, int] = {}
     for number, by_language in numerals.written(1200).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -324,6 +325,7 @@ def _fit(
     from kerass2s.recipes import build
     from kerass2s.training import Checkpoints, FiniteLoss, FreeRunningValidation, Interrupted
 
+    checked = validated(dev)
     stopping = build.stopping_callbacks(recipe)
     checkpoints = Checkpoints(directory / BACKUP / "state", stopping)
     standing = checkpoints.restore(model)
@@ -333,7 +335,7 @@ def _fit(
         return
     console = stderr()
     measured = [
-        FreeRunningValidation(dev[:VALIDATED], parse_search(recipe.search)),
+        FreeRunningValidation(checked, parse_search(recipe.search)),
         *written,
         *stopping,
     ]
@@ -342,7 +344,7 @@ def _fit(
         with checkpoints.heeding_signals():
             model.fit(
                 [pair[:2] for pair in pairs],
-                validation_data=[pair[:2] for pair in dev[:VALIDATED]],
+                validation_data=[pair[:2] for pair in checked],
                 batching=build.batching(recipe),
                 epochs=recipe.epochs,
                 seed=recipe.seed,
@@ -362,6 +364,11 @@ def _fit(
         raise typer.Exit(128 + interrupted.signal) from interrupted
     finally:
         watch.close()
+
+
+def validated(dev: list[Pair]) -> list[Pair]:
+    """Returns what each epoch is validated on: all, or a draw that is always the same, as files are often sorted."""
+    return dev if len(dev) <= VALIDATED else random.Random(VALIDATED).sample(dev, VALIDATED)
 
 
 def _forget(directory: Path, epoch: int) -> None:

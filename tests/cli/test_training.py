@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from kerass2s.data import read_pairs
+from kerass2s.cli.training import VALIDATED, validated
+from kerass2s.data import Pair, read_pairs
 from kerass2s.recipes.runs import HISTORY
 from kerass2s.training import Checkpoints
 
@@ -88,6 +89,15 @@ epochs: 8
         assert refused.exit_code == 2
         assert said in refused.stderr
     assert not (tmp_path / "another").exists()
+
+
+def test_validation_is_on_a_draw_of_a_long_file_and_not_on_its_beginning():
+    pairs = [Pair(str(number), "") for number in range(3 * VALIDATED)]
+    drawn = validated(pairs)
+    assert drawn == validated(pairs)
+    assert len(set(drawn)) == VALIDATED
+    assert sum(int(pair.source) for pair in drawn) / VALIDATED == pytest.approx(1.5 * VALIDATED, rel=0.1)
+    assert validated(pairs[:VALIDATED]) == pairs[:VALIDATED]
 
 
 def test_a_run_that_was_told_to_end_resumes_where_it_stopped(
