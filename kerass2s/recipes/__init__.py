@@ -25,14 +25,15 @@ Auto = Literal["auto"]
 
 @dataclass(frozen=True)
 class TokenizerRecipe:
-    """Which SentencePiece tokenizer one side gets; no size means the trainer's own, `fold_case` reads small letters.
+    """Which SentencePiece tokenizer one side gets; no size means the trainer's own. `kind` may be `auto`.
 
-    `kind` may be `auto`.
+    `fold_case` reads small letters, `split_digits` lets no subword hold a digit and anything else.
     """
 
     kind: str
     vocabulary_size: int | None = None
     fold_case: bool = False
+    split_digits: bool = False
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, (*TOKENIZER_KINDS, AUTO))

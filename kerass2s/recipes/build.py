@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Mapping, Sequence
@@ -131,9 +132,7 @@ def train_tokenizers(recipe: Recipe, pairs: list[Pair]) -> tuple[SentencePieceTo
 def _train(recipe: TokenizerRecipe, texts: list[str]) -> SentencePieceTokenizer:
     from kerass2s.text import SentencePieceTokenizer
 
-    return SentencePieceTokenizer.train(
-        texts, kind=recipe.kind, vocabulary_size=recipe.vocabulary_size, fold_case=recipe.fold_case
-    )
+    return SentencePieceTokenizer.train(texts, **dataclasses.asdict(recipe))
 
 
 def build_model(recipe: Recipe, source: SentencePieceTokenizer, target: SentencePieceTokenizer) -> Seq2Seq:

@@ -118,6 +118,7 @@ class SentencePieceTokenizer:
         vocabulary_size: int | None = None,
         *,
         fold_case: bool = False,
+        split_digits: bool = False,
     ) -> SentencePieceTokenizer:
         """Trains a tokenizer; the same texts in the same order give the same bytes.
 
@@ -128,6 +129,8 @@ class SentencePieceTokenizer:
             vocabulary_size: the most pieces to have, the four special ones included. None: every symbol seen for
                 `char` and `word`, and 8000 for `unigram` and `bpe`. A small corpus gives fewer.
             fold_case: read every text in small letters (SentencePiece's `nmt_nfkc_cf`), wherever the model goes.
+            split_digits: let no piece of `unigram` or `bpe` hold a digit and anything else, so that a number is
+                spelt digit by digit (SentencePiece's `split_digits`).
 
         Raises:
             ConfigError: if `kind` is unknown, or `vocabulary_size` cannot hold the special pieces, or, for `unigram`
@@ -138,7 +141,8 @@ class SentencePieceTokenizer:
         sentences = [sentence for text in texts if (sentence := _sentence(text, kind))]
         if not sentences:
             raise DataError("A tokenizer needs at least one text that is not empty to learn from. Received: none")
-        return cls(_train(sentences, kind, vocabulary_size, "nmt_nfkc_cf" if fold_case else "nmt_nfkc"))
+        normalization = "nmt_nfkc_cf" if fold_case else "nmt_nfkc"
+        return cls(_train(sentences, kind, vocabulary_size, normalization, split_digits))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SentencePieceTokenizer:
@@ -318,7 +322,9 @@ def _sentence(text: str, kind: str) -> str:
     return " ".join(word for word in sentence.split() if len(word) <= _LONGEST_WORD)
 
 
-def _train(sentences: Iterable[str], kind: str, vocabulary_size: int | None, normalization: str) -> bytes:
+def _train(
+    sentences: Iterable[str], kind: str, vocabulary_size: int | None, normalization: str, split_digits: bool
+) -> bytes:
     default = _SUBWORD_VOCABULARY_SIZE if kind in _SUBWORD_KINDS else _EVERY_SYMBOL
     model = io.BytesIO()
     try:
@@ -331,6 +337,7 @@ def _train(sentences: Iterable[str], kind: str, vocabulary_size: int | None, nor
             character_coverage=1.0,
             max_sentence_length=1 << 30,
             normalization_rule_name=normalization,
+            split_digits=split_digits,
             add_dummy_prefix=kind != "char",
             num_threads=1,  # The sums of several threads are another run's sums plus rounding.
             minloglevel=2,

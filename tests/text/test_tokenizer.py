@@ -162,6 +162,18 @@ def test_case_is_folded_in_python_and_in_the_graph_alike() -> None:
     assert graph_ids(folding, TORTURE) == [folding.encode(text) for text in TORTURE]
 
 
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_digits_are_pieces_of_their_own_if_asked(kind: str) -> None:
+    texts = ["room 2014", "room 2015", "room 2016b"] * 20
+    together = SentencePieceTokenizer.train(texts, kind, 24)
+    apart = SentencePieceTokenizer.train(texts, kind, 24, split_digits=True)
+    assert any(len(piece) > 1 and any(map(str.isdigit, piece)) for piece in together.pieces)
+    assert not any(len(piece) > 1 and any(map(str.isdigit, piece)) for piece in apart.pieces)
+    assert apart.split("room 2014")[-4:] == list("2014")
+    assert apart.decode(apart.encode("room 2014")) == "room 2014"
+    assert graph_ids(apart, texts[:3]) == [apart.encode(text) for text in texts[:3]]
+
+
 def test_bytes_that_are_not_utf8_are_unknown_in_the_graph(tokenizer: SentencePieceTokenizer) -> None:
     for ids in tokenizer.tokenize(tf.constant([b"a\xffb", b"\xc3", b"\xed\xa0\x80"])).to_list():
         assert UNKNOWN_ID in ids
