@@ -29,7 +29,7 @@ EXTRAS["test"] = [
     "keras-tuner>=1.4.8",
     "openvino>=2026.4",
     "pytest>=8",
-    "pytest-xdist>=3.6",
+    "pytest-xdist>=3.6.1",
 ]
 EXTRAS["dev"] = ["pre-commit>=4", "ruff>=0.14"]
 
