@@ -27,13 +27,13 @@ quickstart: $(STAMP) ## train, evaluate, export and check a model on real words 
 test: engines ## run every test (WORKERS=2)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-test-lowest: ## try the lowest versions that setup.py allows, in an environment of their own (SMOKE=tests)
+test-lowest: engines ## try the lowest versions that setup.py allows, in an environment of their own (SMOKE=tests)
 	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
 	$(PYTHON) .ci/lowest.py > .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet --constraint .venv-lowest/constraints.txt --editable '.[all,test]'
 	.venv-lowest/bin/python -m pytest -n $(WORKERS) $(SMOKE)
 
-test-latest: ## try the newest versions that setup.py allows, in an environment of their own (SMOKE=tests)
+test-latest: engines ## try the newest versions that setup.py allows, in an environment of their own (SMOKE=tests)
 	test -x .venv-latest/bin/python || $(PYTHON) -m venv .venv-latest
 	.venv-latest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[all,test]'
 	.venv-latest/bin/python -m pytest -n $(WORKERS) $(SMOKE)

@@ -173,6 +173,24 @@ def test_multi_step_draws_new_offsets_at_each_training_step() -> None:
     assert (first != later).any()
 
 
+@pytest.mark.parametrize(
+    "feeding",
+    [
+        TeacherForcingRatio(0.5, seed=3),
+        ScheduledSampling(ConstantDecay(0.5), seed=3),
+        MultiStep(2, 0.5, seed=3),
+        TwoPass(ConstantDecay(0.5), seed=3),
+    ],
+    ids=["ratio", "scheduled", "multi", "passes"],
+)
+def test_the_step_is_the_first_where_none_is_told(feeding: Feeding) -> None:
+    start = Start({"t": tf.zeros([64, 1], tf.int32)}, {})
+    told = feeding(Teller([4, 4, 4, 4, 4]), tf.tile(tf.constant([TARGET]), [64, 1]), start)
+    first, second = (fed(feeding, rows=64, says=(4, 4, 4, 4, 4), step=step) for step in (0, 1))
+    np.testing.assert_array_equal(told.numpy()[:, :, 0].astype(int) - 100, first)
+    assert (first != second).any()
+
+
 def test_two_passes_mix_in_what_the_first_one_said() -> None:
     feeding = TwoPass(LinearDecay(c=0.1), seed=2)
     for step, share in ((0, 1.0), (4, 0.6), (10, 0.0)):
