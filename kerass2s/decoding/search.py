@@ -324,7 +324,7 @@ def best_first(result: SearchResult, width: int) -> SearchResult:
         return tf.reshape(part, tf.concat([[shape[0] * shape[1] // width, width], shape[2:]], axis=0))
 
     joint = SearchResult(*(part if part is None else joined(part) for part in result))
-    # A row more: a TopK of no rows (an empty batch) divides by zero in ONNX Runtime before 1.31, which ends the process.
+    # A row more: a TopK of no rows, as of an empty batch, ends the process in ONNX Runtime before 1.31.
     places = tf.math.top_k(tf.pad(joint.scores, [[0, 1], [0, 0]]), width).indices[:-1]
     rows = places + tf.range(tf.shape(places)[0])[:, None] * width
 

@@ -101,6 +101,7 @@ def test_the_loss_reaches_back_to_the_cut(model: Seq2Seq, position: int) -> None
     assert reached(model, TeacherForcing(), position) == everything
     wanted = {2: [1, 2], 4: [3, 4], 5: [5]}[position]  # the docstring's example
     assert reached(model, TruncatedBackPropagation(2), position) == wanted
+    assert reached(model, TruncatedBackPropagation(1), position) == [position]
 
 
 # === What is kept and what is cut ===
