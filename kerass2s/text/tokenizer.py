@@ -134,10 +134,12 @@ class SentencePieceTokenizer:
 
         Raises:
             ConfigError: if `kind` is unknown, or `vocabulary_size` cannot hold the special pieces, or, for `unigram`
-                and `bpe`, the special pieces and every character seen.
+                and `bpe`, the special pieces and every character seen; or if `split_digits` is asked of another kind.
             DataError: if `texts` holds no text at all.
         """
         _check_choice(kind, vocabulary_size)
+        if split_digits and kind not in _SUBWORD_KINDS:
+            raise ConfigError(f"split_digits is for {' and '.join(_SUBWORD_KINDS)}. Received: kind {kind!r}")
         sentences = [sentence for text in texts if (sentence := _sentence(text, kind))]
         if not sentences:
             raise DataError("A tokenizer needs at least one text that is not empty to learn from. Received: none")

@@ -285,6 +285,12 @@ def test_an_unknown_kind_is_refused(kind: str) -> None:
         SentencePieceTokenizer.train(["a"], kind)
 
 
+@pytest.mark.parametrize("kind", ["char", "word"])
+def test_digits_are_split_by_subwords_alone(kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"split_digits is for unigram and bpe. Received: kind '{kind}'"):
+        SentencePieceTokenizer.train(["a 12"], kind, split_digits=True)
+
+
 @pytest.mark.parametrize(("kind", "size"), [("char", 0), ("char", 4), ("word", -1), ("unigram", 6), ("bpe", 6)])
 def test_a_vocabulary_too_small_is_refused(kind: str, size: int) -> None:
     with pytest.raises(ConfigError, match=f"Received: {size}"):
