@@ -39,9 +39,7 @@ test-latest: engines ## try the newest versions that setup.py allows, in an envi
 	.venv-latest/bin/python -m pytest -n $(WORKERS) $(SMOKE)
 
 peers: ## install what the benchmarks compare with, in an environment of its own
-	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
-	.venv-peers/bin/python -m pip install --quiet --no-deps joeynmt==2.3.0
+	PYTHON=$(PYTHON) benchmarks/peers/install.sh
 
 benchmark: $(STAMP) peers ## compare training and decoding with PyTorch, by turns (an hour; an idle machine)
 	$(BIN)/python benchmarks/peers/compare_training.py

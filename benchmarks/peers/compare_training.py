@@ -39,6 +39,7 @@ OTHER = "Joey NMT"
 READS = {"bidirectional": False, "bridge": "pass"}
 TASKS: dict[str, dict[str, Any]] = {
     "words": {
+        "steps": 2,
         "batch": 128,
         "length": 30,
         "vocabulary": 8000,
@@ -46,6 +47,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "config": {**SMALL, "layers": 1, "reverse_source": False},
     },
     "words, attention": {
+        "steps": 2,
         "batch": 128,
         "length": 30,
         "vocabulary": 8000,
@@ -53,11 +55,13 @@ TASKS: dict[str, dict[str, Any]] = {
         "config": {**SMALL, **READS},
     },
     "pronunciations": {
+        "steps": 24,
         "vocabulary": None,
         "attention": True,
         "config": {"units": 256, "embedding_size": 128, "bidirectional": True, "bridge": "dense"},
     },
     "memory": {
+        "steps": 1,
         "batch": 64,
         "length": 100,
         "vocabulary": 32000,
@@ -65,7 +69,10 @@ TASKS: dict[str, dict[str, Any]] = {
         "config": {**SMALL, "layers": 1, "reverse_source": False},
     },
 }
-"""Batches of full rows of random ids, or of words and their pronunciations as `fit` puts them together."""
+"""Batches of full rows of random ids, or of words and their pronunciations as `fit` puts them together, each in turn.
+
+`steps` are those of one turn: enough to time, and all of 24 batches that are not alike.
+"""
 
 
 MACHINE = ("matmul", "memory")
@@ -119,9 +126,8 @@ def compare(name: str, precision: str, options: argparse.Namespace) -> dict[str,
         check_losses([each for each in running if each.side.name != OTHER], CLOSE[precision])
         limits, work = machine(directory, task, precision)
         running += [start(side, options.threads) for side in limits]
-        take_turns(
-            running, options.rounds, {each.side.name: options.steps for each in running} | dict.fromkeys(MACHINE, 4)
-        )
+        steps = dict.fromkeys([each.side.name for each in running], task["steps"])
+        take_turns(running, options.rounds, steps | dict.fromkeys(MACHINE, 4))
         found = report(work, running, options.clock)
         for each in running:
             each.close()
@@ -158,7 +164,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--task", action="append", choices=list(TASKS), help="all without it")
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="both without it")
     parser.add_argument("--rounds", type=int, default=5, help="how often each side takes its turn")
-    parser.add_argument("--steps", type=int, default=2, help="training steps of one turn")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of every side")
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall", help="what the ratios are of")
     parser.add_argument("--peers", type=Path, default=PEERS, help="the Python that has PyTorch")
