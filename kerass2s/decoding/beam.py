@@ -34,7 +34,11 @@ STRONGEST_DIVERSITY = 1000.0
 
 
 class _Trails(NamedTuple):
-    """What hypotheses are made of: token and the beam it was chosen from, int32 [N, L, 2]; what it added, [N, L]."""
+    """What hypotheses are made of, [N, L] each.
+
+    A link is a token and the beam that it was chosen from in one int32, token * W + beam: a buffer of pairs takes ten
+    times as long to write.
+    """
 
     links: tf.Tensor
     gains: tf.Tensor
@@ -60,12 +64,12 @@ class _Beams(NamedTuple):
 
 
 class _Choice(NamedTuple):
-    """The likeliest continuations of each group: score [G, W], row continued [N], beam continued [N], token [N]."""
+    """The likeliest continuations of each group, [G, W] each: score, beam continued, token; and row continued, [N]."""
 
     scores: tf.Tensor
-    rows: tf.Tensor
     beams: tf.Tensor
     tokens: tf.Tensor
+    rows: tf.Tensor
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,10 @@ class BeamSearch(Ranked):
 
 
 class _Search:
-    """One beam search in a graph, on rows that are repeated already."""
+    """One beam search in a graph, on rows that are repeated already.
+
+    What a step needs and no step changes, such as shapes, is made here: once, and not in the loop.
+    """
 
     def __init__(self, fields: BeamSearch, limit: tf.Tensor, length_penalty: tf.Tensor | None, source: Source) -> None:
         penalty = tf.constant(fields.length_penalty, tf.float32)
@@ -145,29 +152,27 @@ class _Search:
         self._limit = limit
         self._source = source
         self._places = tf.range(limit)
+        self._rows = tf.shape(source.lengths)[0]
+        # The first row of each group, [G, 1]; and with the rows of all pools before those of all beams, W before the
+        # row of its first beam, as a group's picks count its own pool first.
+        self._first_rows = tf.reshape(tf.range(0, self._rows, self._width), [-1, 1])
+        self._beams_after_pools = self._first_rows + self._rows - self._width
         self._ranking = Ranking(fields, penalty, limit, source)
         self._rules = Rules(fields.filters, limit, source.lengths)
 
     def run(self, step: Step, first: tf.Tensor, state: Tensors, memory: Tensors) -> SearchResult:
         """Searches to the end, and puts the hypotheses of an item's groups in one order."""
         end = search_loop(step, memory, self._start(first, dict(state)), self._advance)
-        links = self._grouped(end.ended_trails.links)
-        gains = self._grouped(end.ended_trails.gains)
-        found = finish(links[..., 0], links[..., 1], end.ended_scores, gains, end.alignments)
+        links, gains = (tf.reshape(each, [-1, self._width, self._limit]) for each in end.ended_trails)
+        tokens = links // self._width
+        found = finish(tokens, links - tokens * self._width, end.ended_scores, gains, end.alignments)
         return found if self._fields.groups == 1 else best_first(found, self._fields.width)
-
-    def _grouped(self, rows: tf.Tensor) -> tf.Tensor:
-        """Takes [N, ...] apart into [G, W, ...]."""
-        shape = tf.shape(rows)
-        grouped = tf.reshape(rows, tf.concat([[shape[0] // self._width, self._width], shape[1:]], axis=0))
-        return tf.ensure_shape(grouped, [None, self._width, *rows.shape[1:]])
 
     def _start(self, ids: tf.Tensor, state: Tensors) -> _Beams:
         """One live beam per group: all are the same before the first token."""
-        rows = tf.shape(ids)[0]
-        groups = rows // self._width
+        rows, groups = self._rows, self._rows // self._width
         one = tf.constant([[0.0] + [IMPOSSIBLE] * (self._width - 1)])
-        trails = _Trails(tf.fill([rows, self._limit, 2], PAD_ID), tf.zeros([rows, self._limit]))
+        trails = _Trails(tf.fill([rows, self._limit], PAD_ID * self._width), tf.zeros([rows, self._limit]))
         return _Beams(
             ids=ids,
             state=state,
@@ -181,25 +186,26 @@ class _Search:
         )
 
     def _advance(self, t: tf.Tensor, beams: _Beams, output: StepOutput) -> _Beams:
-        log_probs, follow = self._rules.allow(t, beams.trails.links[:, :, 0], beams.tracks, output)
+        log_probs, follow = self._rules.allow(t, beams.trails.links // self._width, beams.tracks, output)
         choice = self._choose(beams.scores, log_probs)
         coverage = self._ranking.cover(beams.coverage, output.alignment)
         state, tracks, coverage, trails = tf.nest.map_structure(
             lambda tensor: tf.gather(tensor, choice.rows), (dict(output.state), beams.tracks, coverage, beams.trails)
         )
         gains = tf.reshape(choice.scores, [-1]) - tf.gather(tf.reshape(beams.scores, [-1]), choice.rows)
-        links = tf.stack([choice.tokens, choice.beams], axis=1)
+        links = tf.reshape(choice.tokens * self._width + choice.beams, [-1])
         trails = _Trails(write(trails.links, t, links, self._places), write(trails.gains, t, gains, self._places))
         exists = choice.scores > IMPOSSIBLE / 2
-        ends = tf.reshape(choice.tokens == END_ID, [-1, self._width]) | (t + 1 == self._limit)
+        ends = (choice.tokens == END_ID) | (t + 1 == self._limit)
         ranked = self._ranking.score(choice.scores, t + 1, coverage)
         ended_scores, ended_trails = self._keep_best(beams, tf.where(exists & ends, ranked, IMPOSSIBLE), trails)
         live = tf.where(exists & ~ends, choice.scores, IMPOSSIBLE)
         can_win = self._ranking.bound(tf.reduce_max(live, axis=1, keepdims=True), t) > ended_scores[:, -1:]
+        ids = tf.reshape(choice.tokens, [-1])
         return _Beams(
-            ids=choice.tokens,
+            ids=ids,
             state=state,
-            tracks=follow(tracks, choice.tokens, choice.rows),
+            tracks=follow(tracks, ids, choice.rows),
             coverage=coverage,
             scores=tf.where(can_win, live, IMPOSSIBLE),
             trails=trails,
@@ -216,9 +222,9 @@ class _Search:
             best, picks = tf.math.top_k(sums, self._width)
         else:
             best, picks = self._choose_in_turn(sums, vocabulary)
-        parents = picks // vocabulary
-        tokens = tf.reshape(picks - parents * vocabulary, [-1])
-        return _Choice(best, _flat_rows(parents, self._width), tf.reshape(parents, [-1]), tokens)
+        beams = picks // vocabulary
+        rows = tf.reshape(self._first_rows + beams, [-1])
+        return _Choice(best, beams, picks - beams * vocabulary, rows)
 
     def _choose_in_turn(self, sums: tf.Tensor, vocabulary: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Lets each group choose its W best of sums [G, W * V] at the price of what those before it chose."""
@@ -240,15 +246,8 @@ class _Search:
     def _keep_best(self, beams: _Beams, scores: tf.Tensor, trails: _Trails) -> tuple[tf.Tensor, _Trails]:
         """Returns the W best of each pool and of what ends now, scores [G, W]; the old win ties."""
         best, picks = tf.math.top_k(tf.concat([beams.ended_scores, scores], axis=1), self._width)
-        rows = _flat_rows(picks, 2 * self._width)
-
-        def kept(old: tf.Tensor, new: tf.Tensor) -> tf.Tensor:
-            both = tf.concat([self._grouped(old), self._grouped(new)], axis=1)
-            return tf.gather(tf.reshape(both, tf.concat([[-1], tf.shape(old)[1:]], axis=0)), rows)
-
-        return best, _Trails(*map(kept, beams.ended_trails, trails))
-
-
-def _flat_rows(picks: tf.Tensor, width: int) -> tf.Tensor:
-    """Returns picks [G, W] along an axis of `width` as rows [G * W] of that axis flattened into the batch."""
-    return tf.reshape(picks + tf.range(tf.shape(picks)[0])[:, None] * width, [-1])
+        rows = picks + tf.where(picks < self._width, self._first_rows, self._beams_after_pools)
+        flat = tf.reshape(rows, [-1])
+        return best, _Trails(
+            *(tf.gather(tf.concat(both, axis=0), flat) for both in zip(beams.ended_trails, trails, strict=True))
+        )

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from kerass2s.codec import Codec
 from kerass2s.decoding import MinimumBayesRisk, Search, search_spec
+from kerass2s.decoding.search import windows
 from kerass2s.errors import ExportError
 from kerass2s.inference import Inference
 from kerass2s.text import END_ID
@@ -36,16 +37,15 @@ def ids_graph(model: Inference, search: Search, encoder: Any = None) -> Callable
     names = list(model.codec.settings(search))
 
     def run(source: tf.Tensor, source_lengths: tf.Tensor, *settings: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch, time = tf.unstack(tf.shape(source)[:2])
-        lack = [tf.maximum(1 - batch, 0), tf.maximum(1 - time, 0), *[0] * (len(source.shape) - 2)]
-        padded = tf.pad(source, tf.stack([tf.zeros([len(lack)], tf.int32), tf.stack(lack)], axis=1))  # PAD is 0
+        size = tf.shape(source)
+        lack = tf.maximum([1, 1, *[0] * (len(source.shape) - 2)] - size, 0)  # of rows and of elements
+        padded = tf.pad(source, tf.stack([tf.zeros_like(lack), lack], axis=1))  # PAD is 0
         padded = tf.ensure_shape(padded, [None, None, *source.shape[2:]])
-        lengths = tf.pad(source_lengths, [[0, lack[0]]])
+        lengths = tf.concat([source_lengths, tf.zeros(lack[:1], tf.int32)], axis=0)
         found = model.search_graph(padded, lengths, search, encoder, **dict(zip(names, settings, strict=True))).named()
-        outputs = {name: output[:batch] for name, output in found.items()}
+        outputs = {name: output[: size[0]] for name, output in found.items()}
         if "alignments" in outputs:
-            window = model.codec.window
-            kept = tf.range((time + window - 1) // window)  # in ONNX a gather is two nodes, a slice is eight
+            kept = tf.range(windows(size[1], model.codec.window))  # in ONNX a gather is two nodes, a slice is eight
             outputs["alignments"] = tf.gather(outputs["alignments"], kept, axis=3)
         return outputs
 

@@ -9,27 +9,29 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kerass2s.export.describe import needed
+from kerass2s.export.strict import FAR
 
 
 def shorten(model: Any) -> None:
     """Rewrites the graphs of an `onnx.ModelProto`, in place, without a change to what they compute.
 
     ONNX counts a negative index from the end by itself; it multiplies a tensor of any rank by a matrix; a sum of two
-    products is one product; what a loop writes into a buffer at the place of its step, and never reads, it collects
-    instead.
+    products is one product; a slice of all there is, and all parts of what was split, are what was there before; the
+    rows of a source that its beams share are multiplied by all of them at once, and not once copied for each; what a
+    loop writes into a buffer at the place of its step, and never reads, it collects instead.
     """
     inferred = needed("onnx", "onnx").shape_inference.infer_shapes(model).graph
-    _shorten(model.graph, _View({}, {}, dict(_ranks(inferred)), Counter(_reads(model.graph))))
+    _shorten(model.graph, _View({}, {}, dict(_sizes(inferred)), Counter(_reads(model.graph))))
 
 
-def _ranks(graph: Any) -> Iterator[tuple[str, int]]:
-    """Yields the name and the number of axes of each value that has one, those of inner graphs too."""
-    for value in [*graph.input, *graph.value_info]:
+def _sizes(graph: Any) -> Iterator[tuple[str, list[int]]]:
+    """Yields the name and the shape, 0 where it is not known, of each value that has one, those of inner graphs too."""
+    for value in [*graph.input, *graph.value_info, *graph.output]:
         if value.type.tensor_type.HasField("shape"):
-            yield value.name, len(value.type.tensor_type.shape.dim)
+            yield value.name, [axis.dim_value for axis in value.type.tensor_type.shape.dim]
     for node in graph.node:
         for body in _bodies(node):
-            yield from _ranks(body)
+            yield from _sizes(body)
 
 
 def _bodies(node: Any) -> list[Any]:
@@ -41,6 +43,7 @@ def _shorten(graph: Any, outside: _View) -> None:
     view = outside.inside(graph)
     for node in list(graph.node):
         if node.op_type == "Loop":
+            _share_among_beams(graph, *_bodies(node), view)
             _collect(graph, node, *_bodies(node), view)
         for body in _bodies(node):
             _shorten(body, view)
@@ -48,6 +51,7 @@ def _shorten(graph: Any, outside: _View) -> None:
         _index_from_the_end(node, view)
         _multiply_any_rank(node, view)
         _leave_axis(node, view)
+        _leave_whole(node, view)
         _multiply_once(graph, node, view)
     _drop_unused(graph)
 
@@ -58,23 +62,27 @@ class _View:
     Args:
         made: the node that makes a value.
         constants: the initializer of a name.
-        ranks: the number of axes of a value.
+        sizes: the shape of a value, 0 where it is not known.
         reads: how often a value of the whole model is read.
     """
 
     def __init__(
-        self, made: Mapping[str, Any], constants: Mapping[str, Any], ranks: Mapping[str, int], reads: Mapping[str, int]
+        self,
+        made: Mapping[str, Any],
+        constants: Mapping[str, Any],
+        sizes: Mapping[str, list[int]],
+        reads: Mapping[str, int],
     ) -> None:
         self.made = made
         self.constants = constants
-        self.ranks = ranks
+        self.sizes = sizes
         self.reads = reads
 
     def inside(self, graph: Any) -> _View:
         """Returns what a graph within can read."""
         made = {name: node for node in graph.node for name in node.output}
         constants = {table.name: table for table in graph.initializer}
-        return _View({**self.made, **made}, {**self.constants, **constants}, self.ranks, self.reads)
+        return _View({**self.made, **made}, {**self.constants, **constants}, self.sizes, self.reads)
 
     def maker(self, name: str, kind: str, through: str = "") -> Any:
         """Returns the node of a kind that makes a value, by way of any nodes `through`, or None."""
@@ -82,6 +90,10 @@ class _View:
         while node is not None and node.op_type == through:
             node = self.made.get(node.input[0])
         return node if node is not None and node.op_type == kind else None
+
+    def rank(self, name: str) -> int | None:
+        """Returns the number of axes of a value, or None."""
+        return len(self.sizes[name]) if name in self.sizes else None
 
     def constant(self, name: str) -> list[float] | float | None:
         """Returns the numbers of a small constant, or None."""
@@ -101,7 +113,7 @@ def _index_from_the_end(node: Any, view: _View) -> None:
     if node.op_type != "Gather" or (chosen := view.maker(node.input[1], "Where")) is None:
         return
     negative, added = view.maker(chosen.input[0], "Less"), view.maker(chosen.input[1], "Add")
-    index, axis = chosen.input[2], next((each.i for each in node.attribute if each.name == "axis"), 0)
+    index, axis = chosen.input[2], _axis(node)
     if negative is None or added is None or {negative.input[0], added.input[0]} != {index}:
         return
     size = (view.shape(node.input[0]) or {axis: None})[axis]
@@ -121,7 +133,7 @@ def _multiply_any_rank(node: Any, view: _View) -> None:
         return
     axes = view.maker(joined.input[0], "Gather")
     shape = None if axes is None else view.maker(axes.input[0], "Shape", through="Cast")
-    rank = view.ranks.get(flat.input[0])
+    rank = view.rank(flat.input[0])
     if shape is None or shape.input[0] != flat.input[0] or rank is None:
         return
     if view.constant(axes.input[1]) == [*range(rank - 1)]:
@@ -140,6 +152,31 @@ def _leave_axis(node: Any, view: _View) -> None:
                 node.input[place] = inner.input[0]
 
 
+def _leave_whole(node: Any, view: _View) -> None:
+    """What reads a slice of all of x, or the parts of x side by side again, reads x."""
+    for place, name in enumerate(node.input):
+        part = view.maker(name, "Slice")
+        if part is not None and _is_whole(part, view):
+            node.input[place] = part.input[0]
+        joined = view.maker(name, "Concat")
+        parted = None if joined is None else view.maker(joined.input[0], "Split")
+        if parted is not None and list(joined.input) == list(parted.output) and _axis(joined) == _axis(parted):
+            node.input[place] = parted.input[0]
+
+
+def _is_whole(part: Any, view: _View) -> bool:
+    """Tells whether a slice goes from the first to the last element of every axis, by steps of one."""
+    begins, ends, *more = (view.constant(name) for name in part.input[1:])
+    if not isinstance(ends, list) or min(ends) < FAR:
+        return False
+    steps = more[1] if len(more) > 1 else [1] * len(ends)
+    return (begins, steps) == ([0] * len(ends), [1] * len(ends))
+
+
+def _axis(node: Any) -> int:
+    return next((each.i for each in node.attribute if each.name == "axis"), 0)
+
+
 def _multiply_once(graph: Any, node: Any, view: _View) -> None:
     """`Add(MatMul(x, v), MatMul(y, w))` of rows x and y becomes `MatMul(Concat(x, y), Concat(v, w))`.
 
@@ -149,7 +186,7 @@ def _multiply_once(graph: Any, node: Any, view: _View) -> None:
     if None in products or len(set(node.input)) < 2:
         return
     rows, weights = zip(*(product.input for product in products), strict=True)
-    if {view.ranks.get(name) for name in rows} != {2} or any(len(view.shape(name) or []) != 2 for name in weights):
+    if {view.rank(name) for name in rows} != {2} or any(len(view.shape(name) or []) != 2 for name in weights):
         return
     if any(view.reads[name] != 1 for name in (*node.input, *weights)):
         return
@@ -160,6 +197,56 @@ def _multiply_once(graph: Any, node: Any, view: _View) -> None:
     graph.node.insert(list(graph.node).index(node), onnx.helper.make_node("Concat", rows, [joint], axis=1))
     node.op_type = "MatMul"
     node.input[:] = [joint, weights[0]]
+
+
+# === Beams ===
+
+
+def _share_among_beams(graph: Any, body: Any, view: _View) -> None:
+    """Lets the K beams of a source be multiplied by the one matrix that they share.
+
+    A loop's `MatMul(x [B K, 1, P], y [B K, P, Q])`, where outside y is `Gather(z [B, P, Q], [0, 0, ..., 1, 1, ...])` or
+    the transpose of that, becomes one of `[B, K, P]` and z. Nothing is left that copies z.
+    """
+    onnx, inside = needed("onnx", "onnx"), view.inside(body)
+    for node in list(body.node):
+        own = node.op_type == "MatMul" and inside.sizes.get(node.input[0], [])
+        if not own or len(own) != 3 or own[1] != 1 or (shared := _shared(graph, node.input[1], view)) is None:
+            continue
+        matrix, beams = shared
+        grouped, product, place = f"{node.output[0]}_grouped", f"{node.output[0]}_shared", list(body.node).index(node)
+        rows, group = (f"{node.output[0]}_{name}" for name in ("rows", "group"))
+        # A size of 0 is that of what is reshaped.
+        for name, sizes in ((group, [-1, beams, 0]), (rows, [-1, 1, 0])):
+            body.initializer.append(onnx.numpy_helper.from_array(np.array(sizes, np.int64), name))
+        body.node.insert(place, onnx.helper.make_node("Reshape", [node.input[0], group], [grouped]))
+        body.node.insert(place + 2, onnx.helper.make_node("Reshape", [product, rows], list(node.output)))
+        node.input[:] = [grouped, matrix]
+        node.output[:] = [product]
+
+
+def _shared(graph: Any, name: str, view: _View) -> tuple[str, int] | None:
+    """Returns what each K rows of a value share, made in the graph if need be, and K; None if they share nothing."""
+    turned = view.maker(name, "Transpose")
+    copied = view.maker(name if turned is None else turned.input[0], "Gather")
+    rows = None if copied is None or _axis(copied) else view.maker(copied.input[1], "Div")
+    counted = None if rows is None else view.maker(rows.input[0], "Range")
+    total = None if counted is None else view.maker(counted.input[1], "Mul")
+    if total is None or [view.constant(counted.input[each]) for each in (0, 2)] != [0, 1]:
+        return None
+    beams = view.constant(rows.input[1])
+    if not isinstance(beams, int) or beams not in [view.constant(each) for each in total.input]:
+        return None
+    if turned is None:
+        return copied.input[0], beams
+    onnx, once = needed("onnx", "onnx"), f"{name}_once"
+    if onnx.helper.get_node_attr_value(turned, "perm")[0] != 0:
+        return None
+    if not any(once in node.output for node in graph.node):
+        node = onnx.helper.make_node("Transpose", [copied.input[0]], [once])
+        node.attribute.extend(turned.attribute)
+        graph.node.insert(list(graph.node).index(turned), node)
+    return once, beams
 
 
 # === Buffers ===
@@ -194,7 +281,7 @@ def _collect(graph: Any, loop: Any, body: Any, view: _View) -> None:
 def _in_a_list(value: str, inside: _View) -> tuple[str, list[str]]:
     """Returns the operator, and what it reads first, that makes a list of `value` [N, 1, ...]."""
     single = inside.maker(value, "Unsqueeze")
-    if single is not None and inside.ranks.get(single.input[0]) == 1:
+    if single is not None and inside.rank(single.input[0]) == 1:
         return "Identity", [single.input[0]]
     return "Reshape", [value]
 

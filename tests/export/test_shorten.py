@@ -1,4 +1,4 @@
-"""Fewer nodes compute what the many did: negative indices, products of any rank, buffers that a loop only writes."""
+"""Fewer nodes compute what the many did: indices, slices, products, what beams share, buffers that are only written."""
 
 from __future__ import annotations
 
@@ -73,6 +73,78 @@ def test_a_product_takes_any_rank(shape: list[str | int], kept: int):
     long = model(nodes, {"x": (FLOAT, shape)}, {"y": (FLOAT, ["B", "T", 4])}, **constants, w=weights)
     x = np.random.default_rng(2).normal(size=[{"B": 2, "T": 5}.get(each, each) for each in shape]).astype(np.float32)
     assert assert_same(long, {"x": x}).total() == kept
+
+
+@pytest.mark.parametrize(("begin", "kept"), [(0, {"Neg": 1}), (1, {"Slice": 1, "Neg": 1})])
+def test_a_slice_of_everything_is_left_out(begin: int, kept: dict[str, int]):
+    nodes = [
+        helper.make_node("Slice", ["x", "begins", "ends", "axes", "steps"], ["part"]),
+        helper.make_node("Neg", ["part"], ["y"]),
+    ]
+    constants = {"begins": [0, begin], "ends": [2**31 - 1, 2**31 - 1], "axes": [0, 1], "steps": [1, 1]}
+    constants = {name: np.array(value, np.int32) for name, value in constants.items()}
+    long = model(nodes, {"x": (FLOAT, ["N", 3])}, {"y": (FLOAT, ["N", None])}, **constants)
+    assert assert_same(long, {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}) == kept
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_parts_that_are_joined_again_are_left_whole(swapped: bool):
+    parts = ["first", "second"]
+    nodes = [
+        helper.make_node("Split", ["x"], parts, axis=1, num_outputs=2),
+        helper.make_node("Concat", parts[::-1] if swapped else parts, ["joined"], axis=1),
+        helper.make_node("Neg", ["joined"], ["y"]),
+    ]
+    long = model(nodes, {"x": (FLOAT, ["N", 4])}, {"y": (FLOAT, ["N", 4])})
+    left = assert_same(long, {"x": np.arange(8, dtype=np.float32).reshape(2, 4)})
+    assert left == ({"Split": 1, "Concat": 1, "Neg": 1} if swapped else {"Neg": 1})
+
+
+def asking(beams: int, turned: bool, times: int = 1) -> onnx.ModelProto:
+    """Multiplies, step by step, `x [2 K, times, 3]` by z [2, 3, 4], each row copied for its K beams."""
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["query", "copies"], ["product"]),
+            helper.make_node("ReduceSum", ["product", "axes"], ["sums"], keepdims=0),
+            helper.make_node("Add", ["total", "sums"], ["next"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("number_of_step", onnx.TensorProto.INT64, []),
+            helper.make_tensor_value_info("condition", BOOL, []),
+            helper.make_tensor_value_info("total", FLOAT, ["rows"]),
+        ],
+        [helper.make_tensor_value_info("true", BOOL, []), helper.make_tensor_value_info("next", FLOAT, ["rows"])],
+        [numpy_helper.from_array(np.array([1, 2]), "axes"), numpy_helper.from_array(np.array(True), "true")],
+    )
+    nodes = [
+        helper.make_node("Mul", ["batch", "beams"], ["rows"]),
+        helper.make_node("Range", ["zero", "rows", "one"], ["counted"]),
+        helper.make_node("Div", ["counted", "beams"], ["sources"]),
+        helper.make_node("Gather", ["z", "sources"], ["copied" if turned else "copies"]),
+        *([helper.make_node("Transpose", ["copied"], ["copies"], perm=[0, 2, 1])] if turned else []),
+        helper.make_node("Neg", ["x"], ["query"]),
+        helper.make_node("Loop", ["three", "", "empty"], ["y"], body=body),
+    ]
+    constants = {name: np.int32(value) for name, value in {"zero": 0, "one": 1, "beams": beams, "batch": 2}.items()}
+    constants |= {"three": np.array(3), "empty": np.zeros(2 * beams, np.float32)}
+    inputs = {"x": (FLOAT, [2 * beams, times, 3]), "z": (FLOAT, [2, 4, 3] if turned else [2, 3, 4])}
+    return model(nodes, inputs, {"y": (FLOAT, [2 * beams])}, **constants)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_beams_share_what_they_are_multiplied_by(turned: bool):
+    random = np.random.default_rng(3)
+    x, z = random.normal(size=(10, 1, 3)), random.normal(size=(2, 4, 3) if turned else (2, 3, 4))
+    left = assert_same(asking(5, turned), {"x": x.astype(np.float32), "z": z.astype(np.float32)})
+    assert not {"Gather", "Range", "Div", "Mul"} & left.keys() and left["Transpose"] == turned
+
+
+def test_rows_of_several_positions_are_not_shared():
+    random = np.random.default_rng(4)
+    x, z = random.normal(size=(10, 2, 3)), random.normal(size=(2, 3, 4))
+    left = assert_same(asking(5, False, times=2), {"x": x.astype(np.float32), "z": z.astype(np.float32)})
+    assert left["Gather"] == 1 and not left["Reshape"]
 
 
 def writing(rank: int, read: bool) -> onnx.ModelProto:
