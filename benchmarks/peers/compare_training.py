@@ -5,11 +5,12 @@
 
 Every side is a process of its own, in its own environment: ours fused (`compile(fused=True)`) and not, PyTorch with
 what an expert would use (`nn.LSTM`, packed rows where they differ, autocast, fused Adam), and both with jemalloc
-preloaded where Debian's libjemalloc2 is installed. The losses of the first three steps are compared before anything is
-timed. With attention there is Joey NMT too, over its own model of the same sizes. Then the sides take turns, and the
-ratio of each round is one figure; shown are their median and quartiles. Two sides are a matmul of large matrices and a
-sum of large arrays: the rates that they reach are what the machine can do at that moment, and `work.py` counts what a
-step has to compute and to move.
+preloaded where Debian's libjemalloc2 is installed; and ours with one thread within an operation and as many operations
+at once as there are threads (`TF_NUM_INTRAOP_THREADS=1`), which is better where they are small. The losses of the first
+three steps are compared before anything is timed. With attention there is Joey NMT too, over its own model of the same
+sizes. Then the sides take turns, and the ratio of each round is one figure; shown are their median and quartiles. Two
+sides are a matmul of large matrices and a sum of large arrays: the rates that they reach are what the machine can do at
+that moment, and `work.py` counts what a step has to compute and to move.
 
 The wall clock counts what other programs take from this one; on a machine that is not idle read the time of the
 processor (`--clock processor --threads 1`). The peak of memory is what a step adds to the model and its optimizer.
@@ -84,6 +85,7 @@ def sides(directory: Path, task: dict[str, Any], precision: str, peers: Path, pr
     given = (str(directory), "--precision", precision)
     found = [
         Side("fused", "keras_training.py", (*given, "--fused")),
+        Side("fused, one thread an operation", "keras_training.py", (*given, "--fused", "--within", "1")),
         Side("plain", "keras_training.py", given),
         Side("PyTorch", "torch_training.py", given, str(peers)),
     ]
@@ -145,6 +147,7 @@ def report(work: Work, running: list[Running], clock: str) -> dict[str, Any]:
     """Sums up the turns: seconds, tokens a second, memory, ratios to the fused side and to the machine."""
     *running, matmul, memory = running
     ours, limits, found = running[0], Limits.of(matmul, memory, clock), {}
+    peer = next(each for each in running if each.side.name == "PyTorch")
     for each in running:
         found[each.side.name] = {
             "version": each.shown["version"],
@@ -153,6 +156,7 @@ def report(work: Work, running: list[Running], clock: str) -> dict[str, Any]:
             "target_tokens_per_second": round(each.shown["tokens"] / each.median(clock)),
             "step_mib": round(each.turns[-1]["peak_mib"] - each.shown["held_mib"]),
             "fused_is_faster": ratio(ours, each, clock),
+            "faster_than_pytorch": ratio(each, peer, clock),
             **limits.reached(work, each.median(clock)),
         }
     return {**limits.shown(work), "losses": ours.shown["shown"], "sides": found}
@@ -176,11 +180,14 @@ def main(arguments: list[str] | None = None) -> int:
             keep(options.results, f"{name}, {precision}", options, run)
             print(f"\n{name}, {precision}; {told(run)}", flush=True)
             for side, figures in run["sides"].items():
-                spread = "{ratio:.2f} ({low:.2f} to {high:.2f})".format(**figures["fused_is_faster"])
+                spread, than_peer = (
+                    "{ratio:.2f} ({low:.2f} to {high:.2f})".format(**figures[key])
+                    for key in ("fused_is_faster", "faster_than_pytorch")
+                )
                 print(
-                    f"  {side:18} {figures['target_tokens_per_second']:7} tokens/s, a step adds {figures['step_mib']} "
+                    f"  {side:30} {figures['target_tokens_per_second']:7} tokens/s, a step adds {figures['step_mib']} "
                     f"MiB, {figures['of_matmul_rate']:.0%} of the matmul rate, {figures['of_memory_rate']:.0%} of the "
-                    f"bandwidth, fused is {spread} times as fast",
+                    f"bandwidth, fused is {spread} times as fast, this {than_peer} times PyTorch",
                     flush=True,
                 )
     return 0

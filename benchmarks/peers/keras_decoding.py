@@ -131,7 +131,7 @@ def _limit_tensorflow(threads: int) -> None:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 WAYS = {"live": by_live, "saved_model": by_saved_model, "onnx": by_onnx, "int8": by_int8}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -61,6 +62,8 @@ def quickstart(
 
     The words are those of the CMU Pronouncing Dictionary; takes about ten minutes on 2 cores.
     """
+    # Operations side by side do more for a model this small than threads within each (docs/performance.md).
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     quiet_tensorflow()
     from kerass2s.quickstart import Options, run
 
