@@ -151,9 +151,19 @@ def test_resuming_another_recipe_is_refused(run, refuses, arguments):
     assert "batching" in refuses("train", *arguments, "--set", "batching.size=3", "--resume")
 
 
-def test_quickstart_does_the_whole_job_on_a_few_words(run, tmp_path: Path):
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The variable that quickstart sets: not there before, and not after the test."""
+    name = "TF_NUM_INTRAOP_THREADS"
+    monkeypatch.setenv(name, "0")
+    monkeypatch.delenv(name)
+    return name
+
+
+def test_quickstart_does_the_whole_job_on_a_few_words(run, threads: str, tmp_path: Path):
     result = run("quickstart", "--out", tmp_path / "quick", "--minutes", 0.05, "--words", 200)
     assert result.exit_code == 0, result.output
+    assert os.environ[threads] == "1"
     assert "split by word" in result.stdout
     assert "word error rate" in result.stdout
     assert result.stdout.count("20 of 20") == 3
@@ -165,6 +175,7 @@ def test_quickstart_does_the_whole_job_on_a_few_words(run, tmp_path: Path):
     assert run("verify", tmp_path / "quick" / name).exit_code == 0
 
 
+@pytest.mark.usefixtures("threads")
 def test_quickstart_refuses_a_file_as_its_directory(refuses, home: Path):
     assert "pairs.tsv" in refuses("quickstart", "--out", home / "pairs.tsv")
 
