@@ -339,9 +339,9 @@ for name, exposure in {"teacher forcing": forced_exposure, "scheduled sampling":
 plots.show(plots.save_losses("training_feedings.png", curves, y_label="wrong phones, %"))
 
 # %% [markdown]
-# Read the gap with care. Scheduled sampling narrows it from both sides: the model errs more when it is fed the truth, which it
-# saw less of, and that alone makes the gap smaller. What counts is the free-running error, and one run with one seed decides
-# nothing. `benchmarks/feedings.py` compares all feedings with several seeds, and
+# Read the gap with care. Scheduled sampling can narrow it from the wrong side: the model errs more when it is fed the truth,
+# which it saw less of. What counts is the free-running error, which is worse after so short a training, and one run with one
+# seed decides nothing. `benchmarks/feedings.py` compares all feedings with several seeds, and
 # [docs/training.md](../docs/training.md) says when to use which.
 #
 # ## In short

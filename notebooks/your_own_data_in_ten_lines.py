@@ -36,8 +36,8 @@ if importlib.util.find_spec("kerass2s") is None:  # in Colab, say
 QUICK = os.environ.get("KERASS2S_QUICK") == "1"
 NUMBERS, EPOCHS, LANGUAGES = (40, 1, ("de",)) if QUICK else (1_500, 8, ("de", "en", "fr"))
 
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's own remarks are no part of this
 os.environ.pop("FORCE_COLOR", None)  # a notebook is no terminal: no bars that move
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # TensorFlow's own remarks are no part of this
 
 # %%
 import contextlib
