@@ -45,7 +45,7 @@ def draw(found: dict[str, dict[str, Any]]) -> None:
         axis.set_yticks(range(len(runs)), labels=list(runs))
         axis.invert_yaxis()
         axis.set(title=title, xlabel="times as fast", xlim=(0, None))
-    axes[0].legend(loc="upper right")
+    axes[-1].legend(loc="lower right")
     finish(figure, PICTURE)
 
 
