@@ -167,7 +167,7 @@ def _leave_whole(node: Any, view: _View) -> None:
 def _is_whole(part: Any, view: _View) -> bool:
     """Tells whether a slice goes from the first to the last element of every axis, by steps of one."""
     begins, ends, *more = (view.constant(name) for name in part.input[1:])
-    if not isinstance(ends, list) or min(ends) < FAR:
+    if not isinstance(ends, list) or min(ends, default=0) < FAR:
         return False
     steps = more[1] if len(more) > 1 else [1] * len(ends)
     return (begins, steps) == ([0] * len(ends), [1] * len(ends))
