@@ -41,7 +41,7 @@ test-latest: engines ## try the newest versions that setup.py allows, in an envi
 peers: ## install what the benchmarks compare with, in an environment of its own
 	PYTHON=$(PYTHON) benchmarks/peers/install.sh
 
-benchmark: $(STAMP) peers ## compare training and decoding with PyTorch, by turns (an hour; an idle machine)
+benchmark: $(STAMP) peers ## compare training and decoding with PyTorch, by turns (half an hour; an idle machine)
 	$(BIN)/python benchmarks/peers/compare_training.py
 	$(BIN)/python benchmarks/peers/compare_decoding.py
 	$(BIN)/python benchmarks/peers/draw.py
