@@ -2,12 +2,12 @@
 
     python benchmarks/scaling.py                  # some minutes; writes docs/scaling_results.json and a picture
 
-A training step grows with vocabulary and length, a search with beam, output length and batch. Each training step and
-each epoch is taken in a process of its own, since a peak of memory never falls again; shown is what the step adds to
-the model and its optimizer, and the epoch to the tokenizers. Seconds are of the processor, on one thread (of the
-pipeline on all). The model is `luong2015` with random weights, which never ends an output by itself, so that outputs
-are as long as they are asked to be. Lines are read from a file, shuffled in pools, tokenised and put into batches, one
-epoch of them, without a cache.
+A training step grows with vocabulary and length, a search with beam, output length and batch. Each of them and each
+epoch is taken in a process of its own, since a peak of memory never falls again; shown is what the step adds to the
+model and its optimizer, the search to the model, and the epoch to the tokenizers. Seconds are of the processor, on one
+thread (of the pipeline on all). The model is `luong2015` with random weights, which never ends an output by itself, so
+that outputs are as long as they are asked to be. Lines are read from a file, shuffled in pools, tokenised and put into
+batches, one epoch of them, without a cache.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LENGTHS = (10, 30, 100, 300, 1000)
 WIDTHS = (1, 2, 5, 10, 20, 50)
 BATCHES = (1, 4, 16, 64, 256)
 LINES_OF_TEXT = (1000, 10_000, 100_000, 1_000_000, 10_000_000)
-"""What grows; everything else stays as small as in `training_step` and `searches`."""
+"""What grows; everything else stays as small as in `training_step` and `search`."""
 
 
 def training_step(vocabulary: int, length: int, fused: bool) -> dict[str, float]:
@@ -86,37 +86,25 @@ def least(work: Callable[[], Any], times: int = 3) -> float:
     return min(found)
 
 
-def searches() -> dict[str, dict[str, float]]:
-    """Times the live search against the width of the beam, the length of the output and the batch."""
+def search(name: str, size: int) -> dict[str, float]:
+    """Runs the live search in this process: against the width of the beam, the length of the output or the batch."""
     import tensorflow as tf
     from keras_training import make_model
+    from turns import held_mib, peak_mib
 
     from kerass2s.decoding import BeamSearch, GreedySearch
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    task = {"vocabulary": 1000, "attention": True, "config": SIZES}
-    model, _ = make_model(task, False, "float32")
-    spec = [tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)]
-
-    def searched(search: Any) -> Callable[[int, int], float]:
-        graph = tf.function(
-            lambda ids, lengths, limit: model.search_graph(ids, lengths, search, max_length=limit).ids,
-            input_signature=spec,
-        )
-
-        def run(batch: int, limit: int) -> float:
-            given = tf.fill([batch, 20], 7), tf.fill([batch], 20), tf.constant(limit)
-            return least(lambda: graph(*given).numpy())
-
-        return run
-
-    greedy = searched(GreedySearch(max(LENGTHS)))
-    return {
-        "beam": {width: searched(BeamSearch(width, max_length=20))(4, 20) for width in WIDTHS},
-        "output": {length: greedy(1, length) for length in LENGTHS},
-        "batch": {batch: greedy(batch, 20) for batch in BATCHES},
-    }
+    model, _ = make_model({"vocabulary": 1000, "attention": True, "config": SIZES}, False, "float32")
+    batch, asked = {
+        "beam": lambda: (4, BeamSearch(size, max_length=20)),
+        "output": lambda: (1, GreedySearch(size)),
+        "batch": lambda: (size, GreedySearch(20)),
+    }[name]()
+    given, held = (tf.fill([batch, 20], 7), tf.fill([batch], 20)), held_mib()
+    graph = tf.function(lambda ids, lengths: model.search_graph(ids, lengths, asked).ids)
+    return {"seconds": least(lambda: graph(*given).numpy()), "mib": peak_mib() - held}
 
 
 def alone(*asked: Any) -> Any:
@@ -139,18 +127,20 @@ def measure() -> dict[str, Any]:
                 print(
                     name, fused, vocabulary, length, curve[vocabulary if name == "vocabulary" else length], flush=True
                 )
-    curve = found["lines"] = {}
-    for lines in LINES_OF_TEXT:
-        curve[lines] = alone(lines)
-        print("lines", lines, curve[lines], flush=True)
-    return found | alone()
+    for name, sizes in (("beam", WIDTHS), ("output", LENGTHS), ("batch", BATCHES), ("lines", LINES_OF_TEXT)):
+        curve = found[name] = {}
+        for size in sizes:
+            curve[size] = alone(size) if name == "lines" else alone(name, size)
+            print(name, size, curve[size], flush=True)
+    return found
 
 
 def draw(found: dict[str, Any]) -> None:
     """Draws seconds and memory over what grows, both axes by powers of ten."""
     from kerass2s.plots.canvas import LINES, finish, in_style, new_figure
 
-    panels = [(name, what) for name in ("vocabulary", "length") for what in ("seconds", "mib")]
+    kinds = (("seconds", "seconds"), ("mib", "MiB"))
+    panels = [(name, what) for name in ("vocabulary", "length") for what, _ in kinds]
 
     def draw_all() -> None:
         figure = new_figure(12, 6)
@@ -162,19 +152,13 @@ def draw(found: dict[str, Any]) -> None:
                 axis.loglog(*places, color=colour, linestyle=dash, marker=marker, label=kind)
             axis.set(title=f"training step, {'s' if what == 'seconds' else 'MiB'}", xlabel=name)
             axis.legend()
-        for axis, name in zip(axes[len(panels) :], ("beam", "output", "batch"), strict=False):
-            curve, (colour, dash, marker) = found[name], LINES[2]
-            axis.loglog(
-                [int(each) for each in curve], list(curve.values()), color=colour, linestyle=dash, marker=marker
-            )
-            axis.set(title="search, s", xlabel={"beam": "width of the beam", "output": "tokens"}.get(name, name))
-        lines, (colour, dash, marker) = found["lines"], LINES[2]
-        counts = [int(each) for each in lines]
-        seconds, mib = ([each[what] for each in lines.values()] for what in ("seconds", "mib"))
-        axes[-1].loglog(counts, seconds, color=colour, linestyle=dash, marker=marker, label="seconds")
-        axes[-1].loglog(counts, mib, color=LINES[0][0], linestyle=LINES[0][1], marker=LINES[0][2], label="MiB")
-        axes[-1].set(title="an epoch of the pipeline", xlabel="lines")
-        axes[-1].legend()
+        searches = {"beam": "width of the beam", "output": "tokens", "batch": "batch"}
+        for axis, (name, label) in zip(axes[len(panels) :], {**searches, "lines": "lines"}.items(), strict=True):
+            for (what, shown), (colour, dash, marker) in zip(kinds, (LINES[2], LINES[0]), strict=True):
+                places = [int(each) for each in found[name]], [each[what] for each in found[name].values()]
+                axis.loglog(*places, color=colour, linestyle=dash, marker=marker, label=shown)
+            axis.set(title="search" if name in searches else "an epoch of the pipeline", xlabel=label)
+            axis.legend()
         finish(figure, PICTURE)
 
     in_style(draw_all)()
@@ -186,7 +170,7 @@ def main() -> int:
     parser.add_argument("--part", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part is not None:
-        part = {0: searches, 1: epoch, 3: training_step}[len(options.part)]
+        part = {1: epoch, 2: search, 3: training_step}[len(options.part)]
         print(json.dumps(part(*options.part)))
         return 0
     found = measure()
